@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a backend is: a sparse list of kernels. The planner asks them in order and takes the first
+ * that can do the op with these shapes, dtypes and layouts; `run` is then called without any
+ * further decision.
+ */
+#ifndef RF_BACKEND_BACKEND_H
+#define RF_BACKEND_BACKEND_H
+
+#include "runtime/base/env.h"
+#include "runtime/core/shape.h"
+#include "runtime/base/parallel.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct rf_pack_cache rf_pack_cache;
+
+/* A node made concrete: all dims, dtypes and strides known, constants' data set. */
+typedef struct rf_kernel_desc {
+    rf_op_args args;
+    int32_t n_threads;
+    rf_env *env;
+    rf_pack_cache *packs; /* NULL: `prepare` must make private copies via rf_alloc */
+} rf_kernel_desc;
+
+/* What run gets. Tensors have their final data pointers. */
+typedef struct rf_kernel_call {
+    rf_op_args args;
+    int32_t n_threads;
+    void *state;   /* from prepare */
+    void *scratch; /* 64-byte aligned, `scratch(desc)` bytes, contents undefined */
+} rf_kernel_call;
+
+typedef struct rf_kernel {
+    rf_op op;
+    const char *name; /* "winograd4x4"; shown by --explain as <backend>.<name> */
+    const char *why;  /* one clause for --explain: "3x3 stride 1, >= 32 channels" */
+    /* Can this kernel run the node as it is? Must check dtypes, strides and attributes. NULL: always. */
+    bool (*can)(const rf_kernel_desc *desc);
+    /* Bytes of scratch for one run. NULL: 0. */
+    size_t (*scratch)(const rf_kernel_desc *desc);
+    /* Packs weights, builds tables. *out_state goes to run and release. NULL: no state. */
+    rf_status (*prepare)(const rf_kernel_desc *desc, void **out_state, rf_error *err);
+    void (*release)(rf_env *env, void *state);
+    /* Data errors (a gather index out of range) are the only legal failures. */
+    rf_status (*run)(const rf_kernel_call *call, rf_error *err);
+    /* Bit i: out[0] may be the very buffer of in[i] (same dims, dtype, strides). */
+    uint32_t in_place;
+} rf_kernel;
+
+/* Weights repacked for a kernel are shared by all plans and sessions of a model. */
+typedef rf_status rf_pack_fn(void *ctx, void *dst, rf_error *err);
+/* Returns the packed form of constant `key` (its data pointer) under kernel tag `tag` (a static
+ * string), calling `pack` once to fill `bytes` bytes. The result lives as long as the model.
+ * Threads: safe; a second caller waits for the first. packs NULL is a caller's error. */
+rf_status rf_pack_get(rf_pack_cache *packs, const void *key, const char *tag, size_t bytes,
+                      rf_pack_fn *pack, void *ctx, const void **out, rf_error *err);
+rf_status rf_pack_cache_create(rf_env *env, rf_pack_cache **out, rf_error *err);
+void rf_pack_cache_destroy(rf_pack_cache **packs);
+size_t rf_pack_cache_bytes(const rf_pack_cache *packs);
+
+typedef struct rf_backend {
+    const char *name; /* "ref", "cpu" */
+    /* Kernels in order of preference; decided once per process by what the machine has. */
+    const rf_kernel *const *(*kernels)(size_t *out_n);
+    /* Instruction set or device in words, for reports: "avx512". */
+    const char *(*describe)(void);
+    /* Storage dtypes for activations (bit per rf_dtype) and the preferred image layout. */
+    uint32_t precisions;
+    bool nhwc;
+    /* Brackets every run on the calling thread (thread-count state of libraries). May be NULL. */
+    void (*enter)(int n_threads, int *saved);
+    void (*leave)(int saved);
+} rf_backend;
+
+/* Defined in kernels/backends.c; terminated by NULL. Order = preference of `auto`. */
+extern const rf_backend *const rf_backends[];
+const rf_backend *rf_backend_find(const char *name);
+/* First kernel of the backend that can run desc, or NULL. */
+const rf_kernel *rf_backend_choose(const rf_backend *backend, const rf_kernel_desc *desc);
+
+/* Layout helpers shared by planner and kernels. */
+/* True if t is rank 4 and its memory order is dense N, H, W, C. */
+bool rf_tensor_is_nhwc(const rf_tensor *t);
+void rf_tensor_set_nhwc(rf_tensor *t);
+void rf_tensor_set_contiguous(rf_tensor *t);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Sessions: one stream of runs of a model on a device. Planning happens in prepare (or in the first
+ * run of a shape); runs of a known shape only execute.
+ *
+ * Threads: one session belongs to one thread at a time; any number of sessions of one model may run
+ * on different threads. Fork: safe before the first session of the process; afterwards the child
+ * must exec (OpenMP's pool does not survive a fork).
+ */
+#ifndef REFOLD_SESSION_H
+#define REFOLD_SESSION_H
+
+#include <refold/model.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct rf_session rf_session;
+
+typedef struct rf_session_params {
+    size_t size;           /* sizeof(rf_session_params) */
+    const char *device;    /* "auto" (or NULL), "cpu", "ref", "cuda" */
+    rf_dtype precision;    /* RF_F32 (default) or RF_BF16: storage of activations and weights */
+    int32_t n_threads;     /* 0: all cores this process may use */
+    size_t memory_cap;     /* bytes for weights, arena and scratch together; 0: none */
+    int32_t max_plans;     /* shapes kept prepared; 0: 8 */
+    bool exact;            /* only kernels that sum every product directly (no Winograd) */
+} rf_session_params;
+
+/* Owns: *out belongs to the caller (rf_session_destroy); it holds an owner of the model.
+ * Fails: RF_ERR_DEVICE if a demanded device is missing, RF_ERR_UNSUPPORTED for a precision that the
+ * device does not have, RF_ERR_ARGUMENT. */
+RF_API RF_NODISCARD rf_status rf_session_create(rf_model *model, const rf_session_params *params,
+                                                rf_session **out, rf_error *err);
+RF_API void rf_session_destroy(rf_session **session);
+
+/* What a prepared shape costs. Known before anything runs. */
+typedef struct rf_plan_info {
+    size_t peak_bytes;    /* weights + arena + scratch: all that runs of this shape need */
+    size_t arena_bytes;   /* activations, after reuse */
+    size_t scratch_bytes;
+    size_t weight_bytes;  /* constants and their packed forms */
+    int64_t macs;         /* multiply-adds of convolutions and matmuls */
+    int32_t n_steps;
+    bool cached;          /* the shape was prepared before */
+} rf_plan_info;
+
+/* Plans for the dims of `inputs` (data is not read), one tensor per model input in order.
+ * Fails: RF_ERR_ARGUMENT naming input, expected and found for a wrong rank, dtype or size;
+ * RF_ERR_MEMORY if the peak passes memory_cap (with both numbers). `out` may be NULL. */
+RF_API RF_NODISCARD rf_status rf_session_prepare(rf_session *session, const rf_tensor *inputs,
+                                                 int n_inputs, rf_plan_info *out, rf_error *err);
+/* Dtype and dims of output i under the shapes of the last prepare or run; data NULL, contiguous. */
+RF_API RF_NODISCARD rf_status rf_session_output(const rf_session *session, int i, rf_tensor *out,
+                                                rf_error *err);
+/* Runs. `outputs` are caller-owned with data set, dims as rf_session_output says; any strides.
+ * Inputs are only read. Prepares first if the shape is new (so prepare beforehand to keep planning
+ * out of the latency). On failure outputs hold undefined elements. */
+RF_API RF_NODISCARD rf_status rf_session_run(rf_session *session, const rf_tensor *inputs,
+                                             int n_inputs, const rf_tensor *outputs, int n_outputs,
+                                             rf_error *err);
+
+/* Which kernel each step of the last prepared shape got and why, one line each. The text belongs
+ * to the session and lives until the next call on it. */
+RF_API RF_NODISCARD rf_status rf_session_explain(rf_session *session, const char **out, rf_error *err);
+/* Instruction set or device in words: "cpu avx512, 2 threads". Lives as long as the session. */
+RF_API const char *rf_session_device(const rf_session *session);
+
+/* From now on every step is timed (a few hundred ns each). */
+RF_API void rf_session_profile(rf_session *session, bool on);
+/* What was recorded so far as Chrome trace JSON (chrome://tracing, Perfetto); same lifetime rule
+ * as explain. */
+RF_API RF_NODISCARD rf_status rf_session_profile_json(rf_session *session, const char **out, rf_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
