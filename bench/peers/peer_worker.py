@@ -36,6 +36,8 @@ class OnnxRuntime:
 
 class OpenVino:
     def __init__(self, precision, threads):
+        # Without its telemetry, which forks a process at import that outlives a killed worker.
+        sys.modules["openvino_telemetry"] = None
         import openvino
         self.lib = openvino
         self.version = openvino.__version__

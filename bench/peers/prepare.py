@@ -31,9 +31,10 @@ def write_once(path, write):
 
 
 def write_ir(onnx_path, path):
-    import openvino
     if path.exists():
         return
+    sys.modules["openvino_telemetry"] = None    # a benchmark sends nothing home
+    import openvino
     model = openvino.convert_model(str(onnx_path))
     part = path.with_name("part-" + path.name)
     openvino.save_model(model, str(part), compress_to_fp16=False)

@@ -2,12 +2,14 @@
  *
  * One float vector type, 16 (AVX512), 8 (AVX2) or 4 (baseline) wide, by GCC's vector extensions:
  * kernels are written once and compiled per instruction set. + - * / and comparisons are operators;
- * a*b + c contracts to FMA where the set has it (-ffp-contract=fast).
+ * a*b + c contracts to FMA where the set has it (-ffp-contract=fast). Intrinsics appear only here,
+ * where the extensions have no word for an instruction.
  */
 #ifndef RF_KERNELS_CPU_VEC_H
 #define RF_KERNELS_CPU_VEC_H
 
 #include <immintrin.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -35,30 +37,146 @@ static inline vf vload_bf16(const uint16_t *p)
     vu u = __builtin_convertvector(*(const vh_unaligned *)p, vu) << 16;
     return (vf)u;
 }
-static inline void vstore_bf16(uint16_t *p, vf v)
+static inline vh vround_bf16(vf v)
 {
     vu u = (vu)v;
     vu r = (u + 0x7fff + (u >> 16 & 1)) >> 16;
     vi nan = v != v;
     r = (vu)((nan & (vi)(u >> 16 | 0x40)) | (~nan & (vi)r));
-    *(vh_unaligned *)p = __builtin_convertvector(r, vh);
+    return __builtin_convertvector(r, vh);
 }
+static inline void vstore_bf16(uint16_t *p, vf v) { *(vh_unaligned *)p = vround_bf16(v); }
 static inline vf vselect(vi mask, vf a, vf b) { return (vf)((mask & (vi)a) | (~mask & (vi)b)); }
-/* NaN in a gives b, like the instruction. */
-static inline vf vmax(vf a, vf b) { return vselect(a > b, a, b); }
-static inline vf vmin(vf a, vf b) { return vselect(a < b, a, b); }
-static inline float vsum(vf v)
+
+/* NaN in a gives b, NaN in b gives NaN, like the instruction. */
+static inline vf vmax(vf a, vf b)
 {
-    float s = 0;
-    for (int i = 0; i < VL; i++)
-        s += v[i];
-    return s;
+#if VL == 16
+    return (vf)_mm512_max_ps((__m512)a, (__m512)b);
+#elif VL == 8
+    return (vf)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+    return (vf)_mm_max_ps((__m128)a, (__m128)b);
+#endif
 }
-static inline float vhmax(vf v)
+static inline vf vmin(vf a, vf b)
 {
-    float m = v[0];
-    for (int i = 1; i < VL; i++)
-        m = v[i] > m ? v[i] : m;
-    return m;
+#if VL == 16
+    return (vf)_mm512_min_ps((__m512)a, (__m512)b);
+#elif VL == 8
+    return (vf)_mm256_min_ps((__m256)a, (__m256)b);
+#else
+    return (vf)_mm_min_ps((__m128)a, (__m128)b);
+#endif
+}
+/* A NaN in either gives NaN: what max and min reductions and pooling promise. */
+static inline vf vmax_nan(vf a, vf b) { return vselect(a != a, a, vmax(a, b)); }
+static inline vf vmin_nan(vf a, vf b) { return vselect(a != a, a, vmin(a, b)); }
+
+static inline vf vsqrt(vf v)
+{
+#if VL == 16
+    return (vf)_mm512_sqrt_ps((__m512)v);
+#elif VL == 8
+    return (vf)_mm256_sqrt_ps((__m256)v);
+#else
+    return (vf)_mm_sqrt_ps((__m128)v);
+#endif
+}
+
+/* Horizontal folds by halves: log2(VL) steps, and a fixed order of additions. */
+static inline __m128 vfold128_(vf v, __m128 (*op)(__m128, __m128))
+    __attribute__((always_inline));
+static inline __m128 vfold128_(vf v, __m128 (*op)(__m128, __m128))
+{
+#if VL == 16
+    __m128 q[4] = {_mm512_castps512_ps128((__m512)v), _mm512_extractf32x4_ps((__m512)v, 1),
+                   _mm512_extractf32x4_ps((__m512)v, 2), _mm512_extractf32x4_ps((__m512)v, 3)};
+    __m128 r = op(op(q[0], q[1]), op(q[2], q[3]));
+#elif VL == 8
+    __m128 r = op(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
+#else
+    __m128 r = (__m128)v;
+#endif
+    r = op(r, _mm_movehl_ps(r, r));
+    return op(r, _mm_shuffle_ps(r, r, 1));
+}
+static inline __m128 vadd128_(__m128 a, __m128 b) { return a + b; }
+static inline __m128 vmax128_(__m128 a, __m128 b) { return _mm_max_ps(a, b); }
+static inline float vsum(vf v) { return _mm_cvtss_f32(vfold128_(v, vadd128_)); }
+/* Undefined order for NaN. */
+static inline float vhmax(vf v) { return _mm_cvtss_f32(vfold128_(v, vmax128_)); }
+
+/* The first n (< VL) elements; the rest of the vector is zero. Reads and writes nothing else. */
+static inline vf vload_part(const float *p, int n)
+{
+#if VL == 16
+    return (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+#else
+    float t[VL] = {0};
+    for (int i = 0; i < n; i++)
+        t[i] = p[i];
+    return vload(t);
+#endif
+}
+static inline void vstore_part(float *p, vf v, int n)
+{
+#if VL == 16
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v);
+#else
+    float t[VL];
+    vstore(t, v);
+    for (int i = 0; i < n; i++)
+        p[i] = t[i];
+#endif
+}
+static inline vf vload_bf16_part(const uint16_t *p, int n)
+{
+#if VL == 16
+    __m256i h = _mm256_maskz_loadu_epi16((__mmask16)((1u << n) - 1), p);
+    return (vf)((vu)_mm512_cvtepu16_epi32(h) << 16);
+#else
+    uint16_t t[VL] = {0};
+    for (int i = 0; i < n; i++)
+        t[i] = p[i];
+    return vload_bf16(t);
+#endif
+}
+static inline void vstore_bf16_part(uint16_t *p, vf v, int n)
+{
+#if VL == 16
+    _mm256_mask_storeu_epi16(p, (__mmask16)((1u << n) - 1), (__m256i)vround_bf16(v));
+#else
+    uint16_t t[VL];
+    vstore_bf16(t, v);
+    for (int i = 0; i < n; i++)
+        p[i] = t[i];
+#endif
+}
+
+/* Storage by a flag: callers pass a constant, so each use compiles to one kind. `i` counts
+ * elements. */
+static inline vf vload_as(const void *p, int64_t i, bool bf16)
+{
+    return bf16 ? vload_bf16((const uint16_t *)p + i) : vload((const float *)p + i);
+}
+static inline void vstore_as(void *p, int64_t i, bool bf16, vf v)
+{
+    if (bf16)
+        vstore_bf16((uint16_t *)p + i, v);
+    else
+        vstore((float *)p + i, v);
+}
+static inline vf vload_part_as(const void *p, int64_t i, bool bf16, int n)
+{
+    return bf16 ? vload_bf16_part((const uint16_t *)p + i, n)
+                : vload_part((const float *)p + i, n);
+}
+static inline void vstore_part_as(void *p, int64_t i, bool bf16, vf v, int n)
+{
+    if (bf16)
+        vstore_bf16_part((uint16_t *)p + i, v, n);
+    else
+        vstore_part((float *)p + i, v, n);
 }
 #endif

@@ -23,6 +23,7 @@ typedef struct rf_kernel_desc {
     int32_t n_threads;
     rf_env *env;
     rf_pack_cache *packs; /* NULL: `prepare` must make private copies via rf_alloc */
+    bool exact;           /* only kernels that sum every product directly (no Winograd) */
 } rf_kernel_desc;
 
 /* What run gets. Tensors have their final data pointers. */
@@ -48,6 +49,10 @@ typedef struct rf_kernel {
     rf_status (*run)(const rf_kernel_call *call, rf_error *err);
     /* Bit i: out[0] may be the very buffer of in[i] (same dims, dtype, strides). */
     uint32_t in_place;
+    /* Optional: runs n consecutive steps of this kernel depth first. can_chain says whether b, whose
+     * in[0] is a's out[0], may follow a; the calls arrive in order with their final pointers. */
+    bool (*can_chain)(const rf_kernel_desc *a, const rf_kernel_desc *b);
+    rf_status (*run_chain)(const rf_kernel_call *calls, int n, rf_error *err);
 } rf_kernel;
 
 /* Weights repacked for a kernel are shared by all plans and sessions of a model. */

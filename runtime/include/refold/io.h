@@ -18,6 +18,8 @@ typedef struct rf_buffer {
     size_t memory_bytes;
 } rf_buffer;
 RF_API void rf_buffer_free(rf_buffer *buffer);
+/* Gives buffer->tensor (made by rf_tensor_init, data NULL) memory of its own, uninitialised. */
+RF_API RF_NODISCARD rf_status rf_buffer_alloc(rf_buffer *buffer, rf_error *err);
 
 /* Reads a PNG or JPEG (found from its bytes) as f32 (1,3,H,W), RGB in [0,1]. Grey is repeated, 16
  * bit keeps its precision, palettes are expanded, alpha is dropped, EXIF orientation is applied.

@@ -66,9 +66,10 @@ typedef struct rf_model_info {
     int64_t n_parameters;      /* elements of all constants */
     int64_t n_file_parameters; /* elements in the file, before folding */
     int32_t n_folds;
-    /* Input pixels one output pixel depends on, each side; -1: all (global pooling or attention). */
-    int32_t receptive_field;   /* ignoring global reductions */
-    bool has_global_ops;       /* tiling is inexact */
+    int32_t receptive_field; /* input pixels that one output pixel depends on, each side, global ops
+                                left aside; -1: unknown */
+    int32_t tile_align;      /* tiles must start at multiples of this many pixels */
+    bool has_global_ops;     /* global pooling, attention or norms: tiles are inexact */
 } rf_model_info;
 RF_API void rf_model_get_info(const rf_model *model, rf_model_info *out);
 

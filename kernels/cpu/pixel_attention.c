@@ -1,0 +1,531 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Pixel attention with its gate (r*p + x) or mix (r + q*x + (1-q)*y) in one pass over NHWC images.
+ *
+ *   conv([r_c, s + ca_c]; w) = conv(r_c; w0) + conv(s; w1) + ca_c * sum(w1)
+ *
+ * so the tensor s + ca never exists, and p exists only in registers. s, one plane, is made first.
+ *
+ * The work is cut into strips of N columns x up to 32 rows; within a strip, VL channels at a time
+ * slide down the rows. Each new input row is copied to a ring of 8 rows in L1: NHWC itself steps a
+ * power of two bytes per pixel, which maps a 7 x 22 window to a few cache sets only. The copy also
+ * reflects the borders and widens bf16, so there is one inner loop for all cases. There, a value is
+ * loaded once and used for all taps of its row: 14 FMAs for one vector load and one broadcast.
+ *
+ * bf16 images on AVX512-BF16: the ring holds pairs (r, s) and the weights are pairs (w0, w1), so one
+ * vdpbf16ps does both halves of a tap: 49 instructions per vector instead of 98. s and w are rounded
+ * to bf16 there, sums stay f32.
+ */
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/pack.h"
+#include "kernels/cpu/vec.h"
+#include "runtime/base/half.h"
+
+enum {
+    N = VL == 16 ? 16 : 8, /* pixels of a block: as many accumulators as the register file allows */
+    K_MAX = 7,
+    RING = 8, /* rows, a power of two > K_MAX - 1 */
+    STRIP_ROWS = 32,
+};
+
+/* How r comes and what the ring holds. */
+typedef enum form { FORM_F32, FORM_BF16, FORM_DOT } form;
+
+typedef struct pa_state {
+    rf_cpu_pack pack; /* [C / VL][k * k][2][VL] floats, or [..][VL] pairs; then sum(w1) of each channel */
+    int k;
+    float sa_b, sa_w[2 * K_MAX * K_MAX];
+} pa_state;
+
+typedef struct pa_run {
+    const rf_kernel_call *call;
+    const pa_state *state;
+    form form;
+    int radius;
+    int64_t n, c, h, w, pitch;
+    float *init;      /* [n][c]: bias + ca * sum(w1) */
+    float *mean, *max, *s; /* [n * h][pitch], columns padded by reflection; FORM_DOT: s holds bf16 << 16 */
+} pa_run;
+
+static inline int64_t reflect(int64_t i, int64_t n)
+{
+    return i < 0 ? -i : i >= n ? 2 * n - 2 - i : i;
+}
+
+static inline float get(const rf_tensor *t, int64_t i)
+{
+    return t->dtype == RF_F32 ? ((const float *)t->data)[i]
+                              : rf_bf16_to_f32(((const uint16_t *)t->data)[i]);
+}
+
+/* --- s ---------------------------------------------------------------------------------------- */
+
+static void pad_columns(float *row, int64_t w, int radius)
+{
+    for (int k = 1; k <= radius; k++) {
+        row[radius - k] = row[radius + k];
+        row[radius + w - 1 + k] = row[radius + w - 1 - k];
+    }
+}
+
+static void copy_map_row(const pa_run *run, int64_t row)
+{
+    const rf_tensor *map = run->call->args.in[1];
+    int64_t at = row / run->h * map->strides[0] + row % run->h * map->strides[2];
+    for (int ch = 0; ch < 2; ch++, at += map->strides[1]) {
+        float *out = (ch ? run->max : run->mean) + row * run->pitch;
+        if (map->dtype == RF_F32 && map->strides[3] == 1)
+            memcpy(out + run->radius, (const float *)map->data + at, (size_t)run->w * sizeof *out);
+        else
+            for (int64_t j = 0; j < run->w; j++)
+                out[run->radius + j] = get(map, at + j * map->strides[3]);
+        pad_columns(out, run->w, run->radius);
+    }
+}
+
+/* Whole vectors: what lies beyond the width is garbage in, garbage out, and padded over. */
+static void make_s_row(const pa_run *run, int64_t row)
+{
+    const int k = run->state->k;
+    float *out = run->s + row * run->pitch;
+    int64_t first = row - row % run->h;
+    for (int64_t j = 0; j < run->w; j += 4 * VL) {
+        vf a[4] = {vset1(run->state->sa_b), vset1(run->state->sa_b), vset1(run->state->sa_b),
+                   vset1(run->state->sa_b)};
+        const float *weight = run->state->sa_w;
+        for (int ch = 0; ch < 2; ch++)
+            for (int dy = 0; dy < k; dy++) {
+                int64_t y = first + reflect(row - first + dy - run->radius, run->h);
+                const float *in = (ch ? run->max : run->mean) + y * run->pitch + j;
+                for (int dx = 0; dx < k; dx++, in++) {
+                    vf v = vset1(*weight++);
+                    for (int i = 0; i < 4; i++)
+                        a[i] += v * vload(in + i * VL);
+                }
+            }
+        for (int i = 0; i < 4; i++)
+            vstore(out + run->radius + j + i * VL, a[i]);
+    }
+    pad_columns(out, run->w, run->radius);
+    if (run->form == FORM_DOT)
+        for (int64_t j = 0; j < run->w + 2 * run->radius; j++) {
+            uint32_t u = (uint32_t)rf_f32_to_bf16(out[j]) << 16;
+            memcpy(out + j, &u, sizeof u);
+        }
+}
+
+/* --- blocks of N pixels x VL channels ---------------------------------------------------------- */
+
+/* Columns col - radius ... of one row of r into a ring row, from channel c0 on. */
+static inline __attribute__((always_inline)) void fill_row(const pa_run *run, form form,
+                                                           int64_t row, int64_t col, int64_t c0,
+                                                           const float *s, float *out)
+{
+    const int n = N + 2 * run->radius;
+    const char *r = run->call->args.in[0]->data;
+    const int64_t bytes = form == FORM_F32 ? 4 : 2, step = run->c * bytes;
+    bool inside = col >= run->radius && col + N + run->radius <= run->w;
+    r += row * run->w * step + c0 * bytes;
+    const char *in = r + (col - run->radius) * step;
+    for (int p = 0; p < n; p++, in += step, out += VL) {
+        if (!inside) {
+            int64_t x = reflect(col + p - run->radius, run->w);
+            in = r + (x < 0 || x >= run->w ? 0 : x) * step; /* of no use if so far outside */
+        }
+        if (form == FORM_F32)
+            vstore(out, vload((const float *)in));
+        else if (form == FORM_BF16)
+            vstore(out, vload_bf16((const uint16_t *)in));
+        else {
+            uint32_t s_bits;
+            memcpy(&s_bits, s + p, sizeof s_bits);
+            vu pair = __builtin_convertvector(*(const vh_unaligned *)in, vu) | s_bits;
+            vstore(out, (vf)pair);
+        }
+    }
+}
+
+/* acc[p] = init + both halves of the convolution for N pixels. r: rows of the ring, s: rows of s. */
+static inline __attribute__((always_inline)) void block_fma(const int k, const float *const *r,
+                                                            const float *const *s, const float *w,
+                                                            vf init, vf *acc)
+{
+    vf a[N];
+#pragma GCC unroll 16
+    for (int p = 0; p < N; p++)
+        a[p] = init;
+    for (int dy = 0; dy < k; dy++, w += k * 2 * VL) {
+        const float *ry = r[dy], *sy = s[dy];
+#pragma GCC unroll 22
+        for (int j = 0; j < N + k - 1; j++) {
+            vf rv = vload(ry + j * VL), sv = vset1(sy[j]);
+#pragma GCC unroll 7
+            for (int t = 0; t < k; t++)
+                if (j - t >= 0 && j - t < N) {
+                    a[j - t] += vload(w + t * 2 * VL) * rv;
+                    a[j - t] += vload(w + t * 2 * VL + VL) * sv;
+                }
+        }
+    }
+#pragma GCC unroll 16
+    for (int p = 0; p < N; p++)
+        acc[p] = a[p];
+}
+
+#if VL == 16
+static inline __attribute__((always_inline, target("avx512bf16"))) void
+block_dot(const int k, const float *const *r, const float *w, vf init, vf *acc)
+{
+    __m512 a[N];
+#pragma GCC unroll 16
+    for (int p = 0; p < N; p++)
+        a[p] = (__m512)init;
+    for (int dy = 0; dy < k; dy++, w += k * VL) {
+        const float *ry = r[dy];
+#pragma GCC unroll 22
+        for (int j = 0; j < N + k - 1; j++) {
+            __m512bh rv = (__m512bh)vload(ry + j * VL);
+#pragma GCC unroll 7
+            for (int t = 0; t < k; t++)
+                if (j - t >= 0 && j - t < N)
+                    a[j - t] = _mm512_dpbf16_ps(a[j - t], (__m512bh)vload(w + t * VL), rv);
+        }
+    }
+#pragma GCC unroll 16
+    for (int p = 0; p < N; p++)
+        acc[p] = (vf)a[p];
+}
+
+static __attribute__((target("avx512bf16"), noinline)) void
+block_dot_k(int k, const float *const *r, const float *w, vf init, vf *acc)
+{
+    if (k == 7)
+        block_dot(7, r, w, init, acc);
+    else if (k == 5)
+        block_dot(5, r, w, init, acc);
+    else if (k == 3)
+        block_dot(3, r, w, init, acc);
+    else
+        block_dot(1, r, w, init, acc);
+}
+#endif
+
+static __attribute__((noinline)) void block_fma_k(int k, const float *const *r,
+                                                  const float *const *s, const float *w, vf init,
+                                                  vf *acc)
+{
+    if (k == 7)
+        block_fma(7, r, s, w, init, acc);
+    else if (k == 5)
+        block_fma(5, r, s, w, init, acc);
+    else if (k == 3)
+        block_fma(3, r, s, w, init, acc);
+    else
+        block_fma(1, r, s, w, init, acc);
+}
+
+static inline vf reciprocal(vf x)
+{
+#if VL == 16 /* a division takes 16 cycles on most machines; one Newton step makes rcp14 exact enough */
+    vf q = (vf)_mm512_rcp14_ps((__m512)x);
+    return q * (2.0f - x * q);
+#else
+    return 1.0f / x;
+#endif
+}
+
+/* 1 / (1 + e^-x), absolute error below 2e-7: 2^n by the exponent bits, e^r by a minimax polynomial. */
+static inline vf sigmoid(vf x)
+{
+    const vf magic = vset1(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer */
+    x = vmax(vmin(-x, vset1(87.0f)), vset1(-87.0f));
+    vf n = x * 1.44269504f + magic;
+    vi exponent = (vi)n << 23;
+    n -= magic;
+    vf r = x - n * 0.693359375f + n * 2.12194440e-4f;
+    vf e = 0.00829027f * r + 0.04189816f;
+    e = e * r + 0.16667639f;
+    e = e * r + 0.49999148f;
+    e = e * r + 0.9999997f;
+    e = e * r + 1.0f;
+    return reciprocal((vf)((vi)e + exponent) + 1.0f);
+}
+
+/* n finished pixels from element `at` on; r: their values in the ring. */
+static inline __attribute__((always_inline)) void finish(const pa_run *run, form form, bool mix,
+                                                         int64_t at, int n, const float *r,
+                                                         const vf *acc)
+{
+    const rf_op_args *args = &run->call->args;
+    const void *x = args->in[7]->data, *y = mix ? args->in[8]->data : NULL;
+    void *out = args->out[0]->data;
+    for (int p = 0; p < n; p++, at += run->c, r += VL) {
+        vf g = sigmoid(acc[p]), rv = vload(r);
+        if (form == FORM_DOT)
+            rv = (vf)((vu)rv << 16);
+        vf xv = form == FORM_F32 ? vload((const float *)x + at)
+                                 : vload_bf16((const uint16_t *)x + at);
+        vf v = rv * g + xv;
+        if (mix) {
+            vf yv = form == FORM_F32 ? vload((const float *)y + at)
+                                     : vload_bf16((const uint16_t *)y + at);
+            g = sigmoid(g);
+            v = rv + g * xv + (1.0f - g) * yv;
+        }
+        if (form == FORM_F32)
+            vstore((float *)out + at, v);
+        else
+            vstore_bf16((uint16_t *)out + at, v);
+    }
+}
+
+/* Rows [y0, y1) of image b, columns [col, col + N), channels [c0, c0 + VL). */
+static inline __attribute__((always_inline)) void strip(const pa_run *run, form form, bool mix,
+                                                        int64_t b, int64_t y0, int64_t y1,
+                                                        int64_t col, int64_t c0)
+{
+    float ring[RING][(N + K_MAX - 1) * VL] __attribute__((aligned(64)));
+    const int k = run->state->k, radius = run->radius;
+    const float *w = (const float *)run->state->pack.data +
+                     c0 * k * k * (form == FORM_DOT ? 1 : 2);
+    const float *r[K_MAX], *s[K_MAX];
+    vf init = vload(run->init + b * run->c + c0), acc[N];
+    int n = run->w - col < N ? (int)(run->w - col) : N;
+    for (int64_t y = y0 - 2 * radius; y < y1; y++) {
+        int64_t row = b * run->h + reflect(y + radius, run->h); /* the lowest row that y needs */
+        fill_row(run, form, row, col, c0, run->s + row * run->pitch + col,
+                 ring[(y - y0 + 2 * radius) % RING]);
+        if (y < y0)
+            continue;
+        for (int dy = 0; dy < k; dy++) {
+            r[dy] = ring[(y - y0 + dy) % RING];
+            s[dy] = run->s + (b * run->h + reflect(y + dy - radius, run->h)) * run->pitch + col;
+        }
+#if VL == 16
+        if (form == FORM_DOT)
+            block_dot_k(k, r, w, init, acc);
+        else
+#endif
+            block_fma_k(k, r, s, w, init, acc);
+        int64_t at = ((b * run->h + y) * run->w + col) * run->c + c0;
+        finish(run, form, mix, at, n, r[radius] + radius * VL, acc);
+    }
+}
+
+static void do_strip(const pa_run *run, int64_t index)
+{
+    int64_t columns = (run->w + N - 1) / N, strips = (run->h + STRIP_ROWS - 1) / STRIP_ROWS;
+    int64_t col = index % columns * N, y0 = index / columns % strips * STRIP_ROWS;
+    int64_t b = index / columns / strips;
+    int64_t y1 = y0 + STRIP_ROWS < run->h ? y0 + STRIP_ROWS : run->h;
+    bool mix = run->call->args.attrs->pixel_attention.mode == RF_PA_MIX;
+    for (int64_t c0 = 0; c0 < run->c; c0 += VL)
+        if (run->form == FORM_F32 && mix)
+            strip(run, FORM_F32, true, b, y0, y1, col, c0);
+        else if (run->form == FORM_F32)
+            strip(run, FORM_F32, false, b, y0, y1, col, c0);
+        else if (run->form == FORM_BF16 && mix)
+            strip(run, FORM_BF16, true, b, y0, y1, col, c0);
+        else if (run->form == FORM_BF16)
+            strip(run, FORM_BF16, false, b, y0, y1, col, c0);
+#if VL == 16
+        else if (mix)
+            strip(run, FORM_DOT, true, b, y0, y1, col, c0);
+        else
+            strip(run, FORM_DOT, false, b, y0, y1, col, c0);
+#endif
+}
+
+static void run_thread(void *ctx, int thread, int n_threads)
+{
+    const pa_run *run = ctx;
+    int64_t begin, end, columns = (run->w + N - 1) / N;
+    rf_split(run->n * run->h, 1, thread, n_threads, &begin, &end);
+    for (int64_t row = begin; row < end; row++)
+        copy_map_row(run, row);
+    rf_parallel_barrier();
+    for (int64_t row = begin; row < end; row++)
+        make_s_row(run, row);
+    rf_parallel_barrier();
+    rf_split(run->n * columns * ((run->h + STRIP_ROWS - 1) / STRIP_ROWS), 1, thread, n_threads,
+             &begin, &end);
+    for (int64_t i = begin; i < end; i++)
+        do_strip(run, i);
+}
+
+/* --- the kernel -------------------------------------------------------------------------------- */
+
+typedef struct pack_ctx {
+    const rf_tensor *w;
+    bool dot;
+} pack_ctx;
+
+static rf_status pack_weights(void *ctx, void *dst, rf_error *err)
+{
+    (void)err;
+    const pack_ctx *p = ctx;
+    int64_t c = p->w->dims[0], taps = p->w->dims[2] * p->w->dims[3];
+    float *sums = (float *)dst + c * taps * (p->dot ? 1 : 2);
+    for (int64_t i = 0; i < c; i++) {
+        double sum = 0;
+        for (int64_t t = 0; t < taps; t++) {
+            float w0 = get(p->w, i * 2 * taps + t), w1 = get(p->w, (i * 2 + 1) * taps + t);
+            int64_t at = i / VL * taps + t, lane = i % VL;
+            if (p->dot)
+                ((uint32_t *)dst)[at * VL + lane] =
+                    (uint32_t)rf_f32_to_bf16(w1) << 16 | rf_f32_to_bf16(w0);
+            else {
+                ((float *)dst)[at * 2 * VL + lane] = w0;
+                ((float *)dst)[(at * 2 + 1) * VL + lane] = w1;
+            }
+            sum += (double)w1;
+        }
+        sums[i] = (float)sum;
+    }
+    return RF_OK;
+}
+
+static rf_status prepare(const rf_kernel_desc *desc, bool dot, void **out_state, rf_error *err)
+{
+    const rf_tensor *sa_w = desc->args.in[3], *pa_w = desc->args.in[5];
+    int64_t c = pa_w->dims[0], taps = pa_w->dims[2] * pa_w->dims[3];
+    pa_state *state;
+    RF_TRY(rf_alloc_array(desc->env, 1, sizeof *state, &state, err));
+    size_t bytes = (size_t)(c * taps * (dot ? 1 : 2) + c) * sizeof(float);
+    pack_ctx ctx = {pa_w, dot};
+    rf_status status = rf_cpu_pack_get(desc, pa_w->data, dot ? "pixel_attention.dot" : "pixel_attention",
+                                       bytes, pack_weights, &ctx, &state->pack, err);
+    if (status != RF_OK) {
+        rf_free(desc->env, state, sizeof *state);
+        return status;
+    }
+    state->k = (int)sa_w->dims[2];
+    state->sa_b = get(desc->args.in[4], 0);
+    for (int64_t i = 0; i < 2 * taps; i++)
+        state->sa_w[i] = get(sa_w, i);
+    *out_state = state;
+    return RF_OK;
+}
+
+static rf_status prepare_fma(const rf_kernel_desc *desc, void **out_state, rf_error *err)
+{
+    return prepare(desc, false, out_state, err);
+}
+
+static void release(rf_env *env, void *state_ptr)
+{
+    pa_state *state = state_ptr;
+    rf_cpu_pack_release(env, &state->pack);
+    rf_free(env, state, sizeof *state);
+}
+
+/* Pitch of the padded planes: blocks of 4 VL columns and the border, read in whole vectors. */
+static int64_t plane_pitch(int64_t w) { return (w + 4 * VL - 1) / (4 * VL) * 4 * VL + 16; }
+
+static size_t scratch(const rf_kernel_desc *desc)
+{
+    const rf_tensor *r = desc->args.in[0];
+    int64_t plane = r->dims[0] * r->dims[2] * plane_pitch(r->dims[3]);
+    return (size_t)(3 * plane + r->dims[0] * r->dims[1]) * sizeof(float);
+}
+
+static rf_status run_form(const rf_kernel_call *call, form form)
+{
+    const rf_tensor *r = call->args.in[0], *ca = call->args.in[2], *bias = call->args.in[6];
+    const pa_state *state = call->state;
+    pa_run run = {.call = call, .state = state, .form = form, .radius = state->k / 2};
+    run.n = r->dims[0], run.c = r->dims[1], run.h = r->dims[2], run.w = r->dims[3];
+    run.pitch = plane_pitch(run.w);
+    int64_t plane = run.n * run.h * run.pitch, taps = (int64_t)state->k * state->k;
+    run.mean = call->scratch;
+    run.max = run.mean + plane;
+    run.s = run.max + plane;
+    run.init = run.s + plane;
+    const float *sums = (const float *)state->pack.data + run.c * taps * (form == FORM_DOT ? 1 : 2);
+    for (int64_t b = 0; b < run.n; b++)
+        for (int64_t c = 0; c < run.c; c++)
+            run.init[b * run.c + c] =
+                get(bias, c) + get(ca, b * ca->strides[0] + c * ca->strides[1]) * sums[c];
+    rf_parallel(call->n_threads, run_thread, &run);
+    return RF_OK;
+}
+
+static rf_status run_fma(const rf_kernel_call *call, rf_error *err)
+{
+    (void)err;
+    return run_form(call, call->args.in[0]->dtype == RF_F32 ? FORM_F32 : FORM_BF16);
+}
+
+static bool is_small_float(const rf_tensor *t) { return t->dtype == RF_F32 || t->dtype == RF_BF16; }
+
+static bool is_constant(const rf_tensor *t)
+{
+    return t->data && is_small_float(t) && rf_tensor_is_contiguous(t);
+}
+
+static bool can(const rf_kernel_desc *desc)
+{
+    const rf_op_args *args = &desc->args;
+    const rf_tensor *r = args->in[0], *out = args->out[0];
+    int64_t k = args->in[3]->dims[2];
+    if (!is_small_float(r) || !rf_tensor_is_nhwc(r) || r->dims[1] % VL || !r->dims[1])
+        return false;
+    if (k > K_MAX || k % 2 == 0 || args->in[3]->dims[3] != k || args->in[5]->dims[2] != k ||
+        args->in[5]->dims[3] != k || r->dims[2] <= k / 2 || r->dims[3] <= k / 2)
+        return false;
+    for (int i = 3; i <= 6; i++)
+        if (!is_constant(args->in[i]))
+            return false;
+    for (int i = 7; i < args->n_in; i++)
+        if (args->in[i] && (args->in[i]->dtype != r->dtype || !rf_tensor_is_nhwc(args->in[i])))
+            return false;
+    return is_small_float(args->in[1]) && is_small_float(args->in[2]) && out->dtype == r->dtype &&
+           rf_tensor_is_nhwc(out);
+}
+
+static const rf_kernel pixel_attention = {
+    .op = RF_OP_PIXEL_ATTENTION,
+    .name = "pixel_attention",
+    .why = "NHWC, k <= 7, both convolutions and the gate in one pass",
+    .can = can,
+    .scratch = scratch,
+    .prepare = prepare_fma,
+    .release = release,
+    .run = run_fma,
+    .in_place = 1u << 7 | 1u << 8,
+};
+
+#if VL == 16
+static bool can_dot(const rf_kernel_desc *desc)
+{
+    return rf_cpu_get_features()->avx512_bf16 && desc->args.in[0]->dtype == RF_BF16 && can(desc);
+}
+
+static rf_status prepare_dot(const rf_kernel_desc *desc, void **out_state, rf_error *err)
+{
+    return prepare(desc, true, out_state, err);
+}
+
+static rf_status run_dot(const rf_kernel_call *call, rf_error *err)
+{
+    (void)err;
+    return run_form(call, FORM_DOT);
+}
+
+static const rf_kernel pixel_attention_dot = {
+    .op = RF_OP_PIXEL_ATTENTION,
+    .name = "pixel_attention_bf16",
+    .why = "bf16 NHWC, k <= 7, (r, s) pairs through vdpbf16ps",
+    .can = can_dot,
+    .scratch = scratch,
+    .prepare = prepare_dot,
+    .release = release,
+    .run = run_dot,
+    .in_place = 1u << 7 | 1u << 8,
+};
+
+const rf_kernel *const RF_CPU_ROWS(pixel_attention)[] = {&pixel_attention_dot, &pixel_attention,
+                                                         NULL};
+#else
+const rf_kernel *const RF_CPU_ROWS(pixel_attention)[] = {&pixel_attention, NULL};
+#endif

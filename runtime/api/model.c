@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Models: file -> checkpoint -> key folds -> graph -> graph folds -> one rounding -> fusion.
+ */
+#include "runtime/api/api.h"
+
+#include "loaders/loader.h"
+#include "runtime/exec/passes.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static rf_status model_new(rf_env *env, rf_model **out, rf_error *err)
+{
+    rf_model *m;
+    RF_TRY(rf_alloc_array(env, 1, sizeof *m, &m, err));
+    m->env = rf_env_retain(env);
+    atomic_init(&m->refs, 1);
+    rf_fold_audit_init(&m->audit, env);
+    *out = m;
+    rf_status status = rf_pack_cache_create(env, &m->packs, err);
+    if (status != RF_OK)
+        rf_model_release(out);
+    return status;
+}
+
+/* From a built graph to one that sessions can plan. */
+static rf_status finish(rf_model *m, bool unfolded, const char *format, rf_error *err)
+{
+    if (!m->graph->n_outputs)
+        return rf_fail(err, RF_ERR_ARGUMENT, "graph '%s' has no output", m->graph->name ? m->graph->name : "");
+    RF_TRY(rf_graph_sort(m->graph, err));
+    if (!unfolded)
+        RF_TRY(rf_fold_graph(m->graph, &m->audit, err));
+    RF_TRY(rf_fold_round(m->graph, err));
+    RF_TRY(rf_exec_optimise(m->graph, err));
+    snprintf(m->format, sizeof m->format, "%s", format);
+    m->info.format = m->format;
+    rf_model_measure(m);
+    return RF_OK;
+}
+
+static rf_status build(rf_model *m, rf_checkpoint *ckpt, bool unfolded, rf_error *err)
+{
+    bool own_form = rf_checkpoint_get_meta(ckpt, "refold") != NULL;
+    for (size_t i = 0; i < ckpt->n_entries; i++)
+        m->info.n_file_parameters += rf_tensor_elements(&ckpt->entries[i].tensor);
+    if (!own_form)
+        RF_TRY(rf_fold_checkpoint(ckpt, !unfolded, &m->audit, err));
+    RF_TRY(rf_load_graph(ckpt, &m->graph, err));
+    return finish(m, unfolded, own_form ? "refold" : ckpt->format, err);
+}
+
+rf_status rf_model_load(const rf_model_params *params, rf_model **out, rf_error *err)
+{
+    rf_env *env = NULL;
+    rf_blob *blob = NULL;
+    rf_checkpoint *ckpt = NULL;
+    rf_model *m = NULL;
+    rf_status status;
+    *out = NULL;
+    if (!params || params->size < sizeof(size_t) * 2 || (!params->path && !params->data))
+        return rf_fail(err, RF_ERR_ARGUMENT, "rf_model_params: set size, and path or data");
+    RF_TRY(rf_env_create(params->hooks, &env, err));
+    if (params->path)
+        RF_TRY_DONE(rf_blob_map_file(env, params->path, &blob, err));
+    else
+        RF_TRY_DONE(rf_blob_copy(env, params->data, params->data_bytes, &blob, err));
+    RF_TRY_DONE(model_new(env, &m, err));
+    RF_TRY_DONE(rf_load_checkpoint(env, blob, params->path, &ckpt, err));
+    RF_TRY_DONE(build(m, ckpt, params->unfolded, err));
+    *out = m;
+    m = NULL;
+done:
+    rf_checkpoint_destroy(&ckpt);
+    rf_blob_release(&blob);
+    rf_model_release(&m);
+    rf_env_release(&env);
+    return status;
+}
+
+rf_status rf_model_from_graph(rf_graph **graph, const rf_model_params *params, rf_model **out, rf_error *err)
+{
+    rf_model *m = NULL;
+    *out = NULL;
+    if (!graph || !*graph)
+        return rf_fail(err, RF_ERR_ARGUMENT, "graph is NULL");
+    rf_status status = model_new((*graph)->env, &m, err);
+    if (status == RF_OK) {
+        m->graph = *graph;
+        *graph = NULL;
+        for (size_t v = 0; v < m->graph->n_values; v++)
+            if (m->graph->values[v].blob)
+                m->info.n_file_parameters += rf_tensor_elements(&m->graph->values[v].desc);
+        status = finish(m, params && params->unfolded, "graph", err);
+    }
+    rf_graph_destroy(graph);
+    if (status == RF_OK)
+        *out = m;
+    else
+        rf_model_release(&m);
+    return status;
+}
+
+rf_model *rf_model_retain(rf_model *model)
+{
+    atomic_fetch_add_explicit(&model->refs, 1, memory_order_relaxed);
+    return model;
+}
+
+void rf_model_release(rf_model **model_ptr)
+{
+    rf_model *m = *model_ptr;
+    *model_ptr = NULL;
+    if (!m || atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    rf_graph_destroy(&m->graph);
+    rf_pack_cache_destroy(&m->packs);
+    rf_fold_audit_free(&m->audit);
+    rf_env *env = m->env;
+    rf_free(env, m, sizeof *m);
+    rf_env_release(&env);
+}
+
+rf_status rf_model_save(const rf_model *model, const char *path, rf_error *err)
+{
+    rf_str report = {.env = model->env};
+    for (size_t i = 0; i < model->audit.n_records; i++) {
+        const rf_fold_record *r = &model->audit.records[i];
+        rf_str_printf(&report, "%s %s n_in=%d max_abs=%.9g max_error=%.3g\n", r->scheme, r->target, r->n_in, r->max_abs,
+                      r->max_error);
+    }
+    rf_status status = report.failed ? rf_fail(err, RF_ERR_MEMORY, "no memory for the fold report")
+                                     : rf_save_graph(model->graph, report.data, path, err);
+    rf_str_free(&report);
+    return status;
+}
+
+int rf_model_input_count(const rf_model *model) { return (int)model->graph->n_inputs; }
+int rf_model_output_count(const rf_model *model) { return (int)model->graph->n_outputs; }
+
+static void fill_io(const rf_graph_value *v, const char *name, rf_io_info *out)
+{
+    *out = (rf_io_info){.name = name,
+                        .dtype = v->desc.dtype,
+                        .rank = v->desc.rank,
+                        .min_height = v->min_h,
+                        .min_width = v->min_w};
+    memcpy(out->dims, v->desc.dims, sizeof out->dims);
+}
+
+static rf_status check_index(const char *what, int i, size_t n, rf_error *err)
+{
+    if (i < 0 || (size_t)i >= n)
+        return rf_fail(err, RF_ERR_ARGUMENT, "%s %d: the model has %zu", what, i, n);
+    return RF_OK;
+}
+
+rf_status rf_model_input(const rf_model *model, int i, rf_io_info *out, rf_error *err)
+{
+    const rf_graph *g = model->graph;
+    RF_TRY(check_index("input", i, g->n_inputs, err));
+    fill_io(&g->values[g->inputs[i]], g->values[g->inputs[i]].name, out);
+    return RF_OK;
+}
+
+rf_status rf_model_output(const rf_model *model, int i, rf_io_info *out, rf_error *err)
+{
+    const rf_graph *g = model->graph;
+    RF_TRY(check_index("output", i, g->n_outputs, err));
+    fill_io(&g->values[g->outputs[i]], g->output_names[i], out);
+    return RF_OK;
+}
+
+void rf_model_get_info(const rf_model *model, rf_model_info *out) { *out = model->info; }
+
+rf_status rf_model_fold(const rf_model *model, int i, rf_fold_info *out, rf_error *err)
+{
+    RF_TRY(check_index("fold", i, model->audit.n_records, err));
+    const rf_fold_record *r = &model->audit.records[i];
+    *out = (rf_fold_info){r->scheme, r->target, r->n_in, r->max_abs, r->max_error};
+    return RF_OK;
+}
+
+rf_status rf_model_op(const rf_model *model, int i, rf_op_use *out, rf_error *err)
+{
+    RF_TRY(check_index("op", i, model->graph->n_nodes, err));
+    const rf_graph_node *n = &model->graph->nodes[i];
+    *out = (rf_op_use){rf_op_get(n->op)->name, n->name};
+    return RF_OK;
+}
+
+bool rf_op_supported(int k, const char *backend_name)
+{
+    const rf_backend *backend = rf_backend_find(backend_name);
+    size_t n;
+    if (!backend || k < 0 || k >= RF_OP_COUNT)
+        return false;
+    const rf_kernel *const *kernels = backend->kernels(&n);
+    for (size_t i = 0; i < n; i++)
+        if ((int)kernels[i]->op == k)
+            return true;
+    return false;
+}

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Sessions: a bounded LRU of plans over one shared arena, as large as the largest plan alive.
+ */
+#include "runtime/api/api.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum { DEFAULT_PLANS = 8, HUGE_PAGE = 2 << 20 };
+
+static const rf_backend *find_backend(const char *device, rf_error *err)
+{
+    const char *name = device && strcmp(device, "auto") ? device : "cpu";
+    const rf_backend *backend = rf_backend_find(name);
+    if (!backend && !strcmp(name, "cuda"))
+        rf_fail(err, RF_ERR_DEVICE, "device 'cuda': this build has no CUDA module; use 'cpu' or 'auto'");
+    else if (!backend)
+        rf_fail(err, RF_ERR_ARGUMENT, "device '%s': expected auto, cpu, cuda or ref", name);
+    return backend;
+}
+
+rf_status rf_session_create(rf_model *model, const rf_session_params *given, rf_session **out, rf_error *err)
+{
+    rf_session_params params = {.size = sizeof params};
+    rf_session *s;
+    *out = NULL;
+    if (!model)
+        return rf_fail(err, RF_ERR_ARGUMENT, "model is NULL");
+    if (given)
+        memcpy(&params, given, given->size < sizeof params ? given->size : sizeof params);
+    const rf_backend *backend = find_backend(params.device, err);
+    if (!backend)
+        return err ? err->code : RF_ERR_DEVICE;
+    if (params.precision < 0 || params.precision >= RF_DTYPE_COUNT || !(backend->precisions >> params.precision & 1))
+        return rf_fail(err, RF_ERR_UNSUPPORTED, "precision '%s' on device '%s': expected f32 or bf16",
+                       rf_dtype_name(params.precision) ? rf_dtype_name(params.precision) : "?", backend->name);
+    if (params.n_threads < 0 || params.max_plans < 0)
+        return rf_fail(err, RF_ERR_ARGUMENT, "n_threads %d, max_plans %d: expected 0 or more", params.n_threads,
+                       params.max_plans);
+    RF_TRY(rf_alloc_array(model->env, 1, sizeof *s, &s, err));
+    s->max_plans = params.max_plans ? params.max_plans : DEFAULT_PLANS;
+    s->model = rf_model_retain(model);
+    s->params = (rf_plan_params){.backend = backend,
+                                 .precision = params.precision,
+                                 .n_threads = params.n_threads ? params.n_threads : rf_cpu_count(),
+                                 .exact = params.exact,
+                                 .memory_cap = params.memory_cap,
+                                 .packs = model->packs};
+    s->text.env = model->env;
+    snprintf(s->device, sizeof s->device, "%s %s, %d thread%s", backend->name, backend->describe(),
+             s->params.n_threads, s->params.n_threads == 1 ? "" : "s");
+    rf_status status = rf_alloc_array(model->env, (size_t)s->max_plans, sizeof *s->plans, &s->plans, err);
+    if (status == RF_OK)
+        *out = s;
+    else
+        rf_session_destroy(&s);
+    return status;
+}
+
+void rf_session_destroy(rf_session **session)
+{
+    rf_session *s = *session;
+    if (!s)
+        return;
+    rf_model *model = s->model;
+    rf_env *env = model->env;
+    for (int i = 0; i < s->n_plans; i++)
+        rf_plan_destroy(&s->plans[i]);
+    rf_free(env, s->plans, (size_t)s->max_plans * sizeof *s->plans);
+    rf_free(env, s->arena, s->arena_bytes);
+    rf_profile_destroy(&s->profile);
+    rf_profile_destroy(&s->paused_profile);
+    rf_str_free(&s->text);
+    rf_free(env, s, sizeof *s);
+    *session = NULL;
+    rf_model_release(&model);
+}
+
+/* One arena serves all plans, because only one runs at a time. It shrinks when the plan that needed
+ * it is gone and the rest need less than half. */
+static rf_status fit_arena(rf_session *s, rf_error *err)
+{
+    size_t need = 64;
+    for (int i = 0; i < s->n_plans; i++)
+        if (rf_plan_memory(s->plans[i]) > need)
+            need = rf_plan_memory(s->plans[i]);
+    if (need <= s->arena_bytes && s->arena_bytes / 2 <= need)
+        return RF_OK;
+    rf_env *env = s->model->env;
+    rf_free(env, s->arena, s->arena_bytes);
+    for (int i = 0; i < s->n_plans; i++)
+        s->plans[i]->bound_arena = NULL;
+    s->arena_bytes = 0;
+    s->arena = rf_alloc(env, need, need >= HUGE_PAGE ? HUGE_PAGE : 64);
+    if (!s->arena)
+        return rf_fail(err, RF_ERR_MEMORY, "no memory for %zu bytes of activations", need);
+    s->arena_bytes = need;
+    /* First touch of 4 KiB pages costs more than a small network (design: 165 against 62 ms per 512 MiB). */
+    if (need >= HUGE_PAGE)
+        (void)madvise(s->arena, need, MADV_HUGEPAGE);
+    return RF_OK;
+}
+
+static void drop_plan(rf_session *s, int i)
+{
+    if (s->current == s->plans[i])
+        s->current = NULL;
+    rf_plan_destroy(&s->plans[i]);
+    s->plans[i] = s->plans[--s->n_plans];
+}
+
+static void evict_oldest(rf_session *s)
+{
+    int oldest = 0;
+    for (int i = 1; i < s->n_plans; i++)
+        if (s->plans[i]->stamp < s->plans[oldest]->stamp)
+            oldest = i;
+    drop_plan(s, oldest);
+}
+
+/* Makes the plan for these shapes current. */
+static rf_status select_plan(rf_session *s, const rf_tensor *inputs, int n, bool *cached, rf_error *err)
+{
+    *cached = true;
+    for (int i = 0; i < s->n_plans; i++)
+        if (rf_plan_matches(s->plans[i], inputs, n)) {
+            s->current = s->plans[i];
+            s->current->stamp = ++s->clock;
+            /* Too small only after an earlier refusal of memory. */
+            return s->arena_bytes >= rf_plan_memory(s->current) && s->arena ? RF_OK : fit_arena(s, err);
+        }
+    rf_plan *plan;
+    *cached = false;
+    s->current = NULL;
+    int saved = 0;
+    const rf_backend *backend = s->params.backend;
+    if (backend->enter) /* libraries bake the thread count into what they compile */
+        backend->enter(s->params.n_threads, &saved);
+    rf_status status = rf_plan_create(s->model->graph, inputs, n, &s->params, &plan, err);
+    if (backend->leave)
+        backend->leave(saved);
+    RF_TRY(status);
+    if (s->n_plans == s->max_plans)
+        evict_oldest(s);
+    s->plans[s->n_plans++] = plan;
+    plan->stamp = ++s->clock;
+    status = fit_arena(s, err);
+    if (status != RF_OK) {
+        drop_plan(s, s->n_plans - 1);
+        return status;
+    }
+    s->current = plan;
+    return RF_OK;
+}
+
+rf_status rf_session_prepare(rf_session *s, const rf_tensor *inputs, int n_inputs, rf_plan_info *out, rf_error *err)
+{
+    bool cached;
+    RF_TRY(select_plan(s, inputs, n_inputs, &cached, err));
+    const rf_plan *p = s->current;
+    size_t weights = p->const_bytes + rf_pack_cache_bytes(s->model->packs);
+    if (out)
+        *out = (rf_plan_info){.peak_bytes = rf_plan_memory(p) + weights,
+                              .arena_bytes = p->arena_bytes,
+                              .scratch_bytes = p->scratch_bytes,
+                              .weight_bytes = weights,
+                              .macs = p->macs,
+                              .n_steps = (int32_t)p->n_steps,
+                              .cached = cached};
+    return RF_OK;
+}
+
+static rf_status need_plan(const rf_session *s, rf_error *err)
+{
+    return s->current ? RF_OK : rf_fail(err, RF_ERR_ARGUMENT, "no shape is prepared yet: call rf_session_prepare");
+}
+
+rf_status rf_session_output(const rf_session *s, int i, rf_tensor *out, rf_error *err)
+{
+    RF_TRY(need_plan(s, err));
+    if (i < 0 || i >= (int)s->model->graph->n_outputs)
+        return rf_fail(err, RF_ERR_ARGUMENT, "output %d: the model has %zu", i, s->model->graph->n_outputs);
+    *out = *rf_plan_output(s->current, i);
+    out->data = NULL;
+    return RF_OK;
+}
+
+static rf_status check_output(const rf_session *s, int i, const rf_tensor *given, rf_error *err)
+{
+    const rf_tensor *want = rf_plan_output(s->current, i);
+    bool same = want->rank == given->rank && want->dtype == given->dtype && (given->data || !rf_tensor_elements(want));
+    for (int k = 0; same && k < want->rank; k++)
+        same = want->dims[k] == given->dims[k];
+    if (!same)
+        return rf_fail(err, RF_ERR_ARGUMENT,
+                       "output '%s': expected %s of rank %d with the dims of rf_session_output, and data",
+                       s->model->graph->output_names[i], rf_dtype_name(want->dtype), want->rank);
+    return RF_OK;
+}
+
+/* Tensors that are not dense are staged: what a run reads and writes is always row-major. */
+struct staged {
+    rf_tensor ends[RF_MAX_IN + RF_MAX_OUT];
+    void *memory[RF_MAX_IN + RF_MAX_OUT];
+};
+
+static rf_status stage(rf_session *s, const rf_tensor *t, int slot, bool copy_in, struct staged *st, rf_error *err)
+{
+    st->ends[slot] = *t;
+    if (rf_tensor_is_contiguous(t))
+        return RF_OK;
+    size_t bytes = rf_tensor_bytes(t);
+    rf_tensor *d = &st->ends[slot];
+    if (!(d->data = st->memory[slot] = rf_alloc(s->model->env, bytes, 64)))
+        return rf_fail(err, RF_ERR_MEMORY, "no memory for %zu bytes to make a strided tensor dense", bytes);
+    rf_tensor_set_contiguous(d);
+    rf_kernel_call call = {.args = {.op = RF_OP_COPY, .n_in = 1, .n_out = 1, .in = {t}, .out = {d}}, .n_threads = 1};
+    rf_kernel_desc any = {.args = call.args};
+    return copy_in ? rf_backend_choose(rf_backend_find("ref"), &any)->run(&call, err) : RF_OK;
+}
+
+static rf_status unstage(const rf_tensor *user, const rf_tensor *dense, rf_error *err)
+{
+    rf_tensor to = *user;
+    rf_kernel_call call = {.args = {.op = RF_OP_COPY, .n_in = 1, .n_out = 1, .in = {dense}, .out = {&to}}, .n_threads = 1};
+    rf_kernel_desc any = {.args = call.args};
+    return rf_backend_choose(rf_backend_find("ref"), &any)->run(&call, err);
+}
+
+rf_status rf_session_run(rf_session *s, const rf_tensor *inputs, int n_inputs, const rf_tensor *outputs, int n_outputs,
+                         rf_error *err)
+{
+    bool cached;
+    RF_TRY(select_plan(s, inputs, n_inputs, &cached, err));
+    if (n_outputs != (int)s->model->graph->n_outputs)
+        return rf_fail(err, RF_ERR_ARGUMENT, "expected %zu outputs, found %d", s->model->graph->n_outputs, n_outputs);
+    if (n_inputs > RF_MAX_IN || n_outputs > RF_MAX_OUT)
+        return rf_fail(err, RF_ERR_UNSUPPORTED, "%d inputs, %d outputs: at most %d each", n_inputs, n_outputs, RF_MAX_IN);
+    struct staged st;
+    memset(st.memory, 0, sizeof st.memory);
+    rf_status status = RF_OK;
+    for (int i = 0; i < n_inputs; i++) {
+        if (!inputs[i].data && rf_tensor_elements(&inputs[i]))
+            status = rf_fail(err, RF_ERR_ARGUMENT, "input %d has no data", i);
+        if (status != RF_OK)
+            goto done;
+        RF_TRY_DONE(stage(s, &inputs[i], i, true, &st, err));
+    }
+    for (int i = 0; i < n_outputs; i++) {
+        RF_TRY_DONE(check_output(s, i, &outputs[i], err));
+        RF_TRY_DONE(stage(s, &outputs[i], RF_MAX_IN + i, false, &st, err));
+    }
+    RF_TRY_DONE(rf_plan_run(s->current, s->arena, st.ends, st.ends + RF_MAX_IN, s->profile, err));
+    for (int i = 0; i < n_outputs; i++)
+        if (st.memory[RF_MAX_IN + i])
+            RF_TRY_DONE(unstage(&outputs[i], &st.ends[RF_MAX_IN + i], err));
+done:
+    for (int i = 0; i < RF_MAX_IN + RF_MAX_OUT; i++)
+        if (st.memory[i])
+            rf_free(s->model->env, st.memory[i], rf_tensor_bytes(&st.ends[i]));
+    return status;
+}
+
+static rf_status finish_text(rf_session *s, const char **out, rf_error *err)
+{
+    *out = s->text.data ? s->text.data : "";
+    return s->text.failed ? rf_fail(err, RF_ERR_MEMORY, "no memory for a report") : RF_OK;
+}
+
+static void reset_text(rf_session *s)
+{
+    rf_str_free(&s->text);
+    s->text = (rf_str){.env = s->model->env};
+}
+
+rf_status rf_session_explain(rf_session *s, const char **out, rf_error *err)
+{
+    RF_TRY(need_plan(s, err));
+    reset_text(s);
+    rf_plan_explain(s->current, &s->text);
+    return finish_text(s, out, err);
+}
+
+const char *rf_session_device(const rf_session *session) { return session->device; }
+
+void rf_session_profile(rf_session *s, bool on)
+{
+    if (on == (s->profile != NULL))
+        return;
+    rf_profile *swap = s->profile;
+    s->profile = s->paused_profile;
+    s->paused_profile = swap;
+    if (on && !s->profile && rf_profile_create(s->model->env, &s->profile, NULL) != RF_OK)
+        rf_log(s->model->env, RF_LOG_WARN, "no memory for a profile");
+}
+
+rf_status rf_session_profile_json(rf_session *s, const char **out, rf_error *err)
+{
+    const rf_profile *p = s->profile ? s->profile : s->paused_profile;
+    if (!p)
+        return rf_fail(err, RF_ERR_ARGUMENT, "nothing was profiled: call rf_session_profile first");
+    reset_text(s);
+    rf_profile_json(p, &s->text);
+    return finish_text(s, out, err);
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Kernel choice and the two image layouts.
+ */
+#include "runtime/backend/backend.h"
+
+#include <string.h>
+
+const rf_backend *rf_backend_find(const char *name)
+{
+    for (int i = 0; rf_backends[i]; i++)
+        if (!strcmp(rf_backends[i]->name, name))
+            return rf_backends[i];
+    return NULL;
+}
+
+const rf_kernel *rf_backend_choose(const rf_backend *backend, const rf_kernel_desc *desc)
+{
+    size_t n;
+    const rf_kernel *const *kernels = backend->kernels(&n);
+    for (size_t i = 0; i < n; i++)
+        if (kernels[i]->op == desc->args.op && (!kernels[i]->can || kernels[i]->can(desc)))
+            return kernels[i];
+    return NULL;
+}
+
+void rf_tensor_set_contiguous(rf_tensor *t)
+{
+    int64_t stride = 1;
+    for (int i = t->rank - 1; i >= 0; i--) {
+        t->strides[i] = stride;
+        stride *= t->dims[i];
+    }
+}
+
+void rf_tensor_set_nhwc(rf_tensor *t)
+{
+    int64_t c = t->dims[1], h = t->dims[2], w = t->dims[3];
+    t->strides[1] = 1;
+    t->strides[3] = c;
+    t->strides[2] = c * w;
+    t->strides[0] = c * w * h;
+}
+
+bool rf_tensor_is_nhwc(const rf_tensor *t)
+{
+    if (t->rank != 4)
+        return false;
+    rf_tensor dense = *t;
+    rf_tensor_set_nhwc(&dense);
+    /* A dim of one element is never stepped over, so its stride does not matter. */
+    for (int i = 0; i < 4; i++)
+        if (t->dims[i] != 1 && t->strides[i] != dense.strides[i])
+            return false;
+    return true;
+}

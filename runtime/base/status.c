@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Error records and their texts. An error is plain data of the caller, so that reporting one can
+ * neither fail nor race: no heap, no thread-local state.
+ */
+#include "runtime/base/status.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define TEXT_(x) #x
+#define TEXT(x) TEXT_(x)
+
+uint32_t rf_version(void)
+{
+    return RF_VERSION_MAJOR << 16 | RF_VERSION_MINOR << 8 | RF_VERSION_PATCH;
+}
+
+const char *rf_version_string(void)
+{
+    return TEXT(RF_VERSION_MAJOR) "." TEXT(RF_VERSION_MINOR) "." TEXT(RF_VERSION_PATCH);
+}
+
+const char *rf_status_text(rf_status status)
+{
+    switch (status) {
+    case RF_OK:
+        return "success";
+    case RF_ERR_ARGUMENT:
+        return "wrong argument";
+    case RF_ERR_FORMAT:
+        return "malformed file";
+    case RF_ERR_UNSUPPORTED:
+        return "not supported";
+    case RF_ERR_MEMORY:
+        return "out of memory";
+    case RF_ERR_IO:
+        return "input or output failed";
+    case RF_ERR_DEVICE:
+        return "device not available";
+    case RF_ERR_CANCELLED:
+        return "cancelled";
+    case RF_ERR_INTERNAL:
+        return "internal error";
+    }
+    return "unknown status";
+}
+
+rf_status rf_fail_at(rf_error *err, const char *file, int line, rf_status code, const char *fmt, ...)
+{
+    if (!err)
+        return code;
+    /* Through a second buffer: callers prefix err->text by passing it as an argument. */
+    char text[sizeof err->text];
+    va_list args;
+    va_start(args, fmt);
+    int n = vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    if (n < 0)
+        snprintf(text, sizeof text, "%s", rf_status_text(code));
+    else if ((size_t)n >= sizeof text)
+        memcpy(text + sizeof text - 4, "...", 4);
+    err->code = code;
+    err->file = file;
+    err->line = line;
+    memcpy(err->text, text, sizeof text);
+    return code;
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A plan: one graph made concrete for one set of input shapes on one backend. It holds a flat array
+ * of steps whose arguments are complete but for the addresses of the arena and of the caller's
+ * tensors; rf_plan_bind fills those, rf_plan_run calls one function after the other.
+ *
+ *   plan.c    builds: infer shapes, storage dtypes, layouts (layout.c), kernels (place.c),
+ *             memory (memory.c)
+ *   run.c     bind, run, profile
+ *   explain.c text for people
+ */
+#ifndef RF_EXEC_PLAN_H
+#define RF_EXEC_PLAN_H
+
+#include "runtime/backend/backend.h"
+#include "runtime/base/str.h"
+#include "runtime/core/graph.h"
+
+/* Where a value's elements live during a run. */
+typedef enum rf_storage {
+    RF_STORE_NONE,   /* value is not used by any step */
+    RF_STORE_CONST,
+    RF_STORE_INPUT,  /* the caller's tensor, or its dense copy; index = which input */
+    RF_STORE_OUTPUT, /* likewise */
+    RF_STORE_ARENA   /* index = root value; offset in the arena is the root's */
+} rf_storage;
+
+typedef struct rf_plan_value {
+    rf_tensor tensor; /* bound to memory by rf_plan_bind */
+    rf_storage storage;
+    int32_t index;
+    rf_value root;    /* value whose bytes these are (itself unless a view or in place) */
+    size_t bytes, offset;
+    int32_t first, last; /* steps during which the root's bytes are taken */
+} rf_plan_value;
+
+typedef struct rf_plan_step {
+    const rf_kernel *kernel;
+    const rf_backend *backend;
+    const char *name; /* node's name */
+    rf_attrs attrs;
+    int64_t macs;
+    rf_value in[RF_MAX_IN], out[RF_MAX_OUT];
+    size_t scratch_bytes;
+    int32_t chain;       /* > 1: this and the next chain - 1 steps run as one call */
+} rf_plan_step;
+
+typedef struct rf_plan_params {
+    const rf_backend *backend;
+    rf_dtype precision;
+    int32_t n_threads;
+    bool exact;
+    size_t memory_cap;
+    rf_pack_cache *packs;
+} rf_plan_params;
+
+typedef struct rf_plan {
+    rf_env *env;
+    rf_graph *graph; /* own copy: the planner inserts layout copies */
+    rf_plan_params params;
+    rf_plan_value *values;
+    size_t n_values, values_capacity;
+    rf_plan_step *steps;
+    size_t n_steps, steps_capacity;
+    rf_kernel_call *calls; /* one per step, so that a chain's calls lie side by side */
+    size_t calls_capacity;
+    size_t arena_bytes;   /* activations; scratch follows at this offset */
+    size_t scratch_bytes;
+    size_t const_bytes;
+    int64_t macs;
+    const char *bound_arena;
+    uint64_t stamp; /* last use, for the LRU */
+} rf_plan;
+
+/* `inputs`: one shape per graph input. Fails as rf_session_prepare says. */
+rf_status rf_plan_create(const rf_graph *graph, const rf_tensor *inputs, int n_inputs,
+                         const rf_plan_params *params, rf_plan **out, rf_error *err);
+void rf_plan_destroy(rf_plan **plan);
+/* Same input dims? */
+bool rf_plan_matches(const rf_plan *plan, const rf_tensor *inputs, int n_inputs);
+/* Bytes of arena + scratch that a run needs. */
+size_t rf_plan_memory(const rf_plan *plan);
+
+typedef struct rf_profile rf_profile;
+/* `arena` holds rf_plan_memory(plan) bytes, 64-byte aligned. Tensors must be dense (strides of the
+ * plan's own tensors). profile may be NULL. */
+rf_status rf_plan_run(rf_plan *plan, void *arena, const rf_tensor *inputs, const rf_tensor *outputs,
+                      rf_profile *profile, rf_error *err);
+/* Shape of graph output i (contiguous). */
+const rf_tensor *rf_plan_output(const rf_plan *plan, int i);
+void rf_plan_explain(const rf_plan *plan, rf_str *out);
+
+/* Recorded step times, written as Chrome trace JSON. */
+rf_status rf_profile_create(rf_env *env, rf_profile **out, rf_error *err);
+void rf_profile_destroy(rf_profile **profile);
+void rf_profile_json(const rf_profile *profile, rf_str *out);
+
+/* ---- between the files of the planner ---- */
+typedef struct rf_planner {
+    rf_plan *plan;
+    bool *nhwc; /* per value: image layout wanted (layout.c) */
+    size_t nhwc_capacity;
+} rf_planner;
+
+/* Marks values that should be stored NHWC. */
+void rf_planner_layouts(rf_planner *p);
+/* Sets storage dtype and strides of every value of the graph. */
+void rf_planner_descs(rf_planner *p);
+/* Adds a value with the description of `like`. */
+rf_status rf_planner_new_value(rf_planner *p, const rf_tensor *like, rf_value *out, rf_error *err);
+/* Chooses kernels and emits the steps, inserting layout copies where nobody can do without. */
+rf_status rf_planner_place(rf_planner *p, rf_error *err);
+/* Lifetimes, in-place reuse, offsets. */
+rf_status rf_planner_memory(rf_planner *p, rf_error *err);
+
+/* Multiply-adds of one node. */
+int64_t rf_plan_macs(const rf_op_args *args);
+
+#endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The run loop: no lookup, no allocation, no decision. Inner addresses are filled in when the arena
+ * moves, the caller's at every run.
+ */
+#include "runtime/exec/plan.h"
+
+#include <stdio.h>
+#include <time.h>
+
+struct profile_event {
+    char name[64];
+    char kernel[64];
+    int64_t begin_ns, end_ns, macs;
+};
+
+struct rf_profile {
+    rf_env *env;
+    struct profile_event *events;
+    size_t n, capacity;
+    int64_t start_ns;
+    bool lost; /* memory was refused: later events are missing */
+};
+
+static int64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static void bind_arena(rf_plan *plan, char *arena)
+{
+    for (size_t v = 0; v < plan->n_values; v++)
+        if (plan->values[v].storage == RF_STORE_ARENA)
+            plan->values[v].tensor.data = arena + plan->values[v].offset;
+    for (size_t i = 0; i < plan->n_steps; i++)
+        plan->calls[i].scratch = plan->steps[i].scratch_bytes ? arena + plan->arena_bytes : NULL;
+    plan->bound_arena = arena;
+}
+
+/* Views of an input share its address, so all values are looked at, not only the graph's ends. */
+static void bind_ends(rf_plan *plan, const rf_tensor *inputs, const rf_tensor *outputs)
+{
+    for (size_t v = 0; v < plan->n_values; v++) {
+        rf_plan_value *x = &plan->values[v];
+        if (x->storage == RF_STORE_INPUT)
+            x->tensor.data = inputs[x->index].data;
+        else if (x->storage == RF_STORE_OUTPUT)
+            x->tensor.data = outputs[x->index].data;
+    }
+}
+
+static void record(rf_profile *profile, const rf_plan_step *step, int64_t begin, int64_t end)
+{
+    if (rf_grow_array(profile->env, &profile->events, &profile->capacity, profile->n + 1,
+                      sizeof *profile->events, NULL) != RF_OK) {
+        profile->lost = true;
+        return;
+    }
+    struct profile_event *e = &profile->events[profile->n++];
+    snprintf(e->name, sizeof e->name, "%s", step->name);
+    snprintf(e->kernel, sizeof e->kernel, "%s.%s", step->backend->name, step->kernel->name);
+    e->begin_ns = begin - profile->start_ns;
+    e->end_ns = end - profile->start_ns;
+    e->macs = 0;
+    for (int k = 0; k < step->chain; k++)
+        e->macs += step[k].macs;
+}
+
+static rf_status run_steps(rf_plan *plan, rf_profile *profile, rf_error *err)
+{
+    for (size_t i = 0; i < plan->n_steps; i += (size_t)plan->steps[i].chain) {
+        const rf_plan_step *s = &plan->steps[i];
+        int64_t begin = profile ? now_ns() : 0;
+        rf_status status = s->chain > 1 ? s->kernel->run_chain(&plan->calls[i], s->chain, err)
+                                        : s->kernel->run(&plan->calls[i], err);
+        if (status != RF_OK)
+            return status;
+        if (profile)
+            record(profile, s, begin, now_ns());
+    }
+    return RF_OK;
+}
+
+rf_status rf_plan_run(rf_plan *plan, void *arena, const rf_tensor *inputs, const rf_tensor *outputs,
+                      rf_profile *profile, rf_error *err)
+{
+    const rf_backend *backend = plan->params.backend;
+    int saved = 0;
+    if (plan->bound_arena != arena || !arena)
+        bind_arena(plan, arena);
+    bind_ends(plan, inputs, outputs);
+    if (backend->enter)
+        backend->enter(plan->params.n_threads, &saved);
+    rf_status status = run_steps(plan, profile, err);
+    if (backend->leave)
+        backend->leave(saved);
+    return status;
+}
+
+rf_status rf_profile_create(rf_env *env, rf_profile **out, rf_error *err)
+{
+    RF_TRY(rf_alloc_array(env, 1, sizeof **out, out, err));
+    (*out)->env = rf_env_retain(env);
+    (*out)->start_ns = now_ns();
+    return RF_OK;
+}
+
+void rf_profile_destroy(rf_profile **profile_ptr)
+{
+    rf_profile *p = *profile_ptr;
+    if (!p)
+        return;
+    rf_env *env = p->env;
+    rf_free(env, p->events, p->capacity * sizeof *p->events);
+    rf_free(env, p, sizeof *p);
+    rf_env_release(&env);
+    *profile_ptr = NULL;
+}
+
+static void append_escaped(rf_str *out, const char *s)
+{
+    for (; *s; s++)
+        if (*s == '"' || *s == '\\')
+            rf_str_printf(out, "\\%c", *s);
+        else if ((unsigned char)*s < 0x20)
+            rf_str_printf(out, "\\u%04x", (unsigned char)*s);
+        else
+            rf_str_append(out, s, 1);
+}
+
+void rf_profile_json(const rf_profile *profile, rf_str *out)
+{
+    rf_str_printf(out, "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[");
+    for (size_t i = 0; i < profile->n; i++) {
+        const struct profile_event *e = &profile->events[i];
+        int64_t ns = e->end_ns - e->begin_ns;
+        rf_str_printf(out, "%s\n{\"ph\":\"X\",\"pid\":1,\"tid\":1,\"cat\":\"op\",\"name\":\"", i ? "," : "");
+        append_escaped(out, e->name);
+        rf_str_printf(out, "\",\"ts\":%.3f,\"dur\":%.3f,\"args\":{\"kernel\":\"%s\",\"macs\":%lld,\"gflops\":%.1f}}",
+                      (double)e->begin_ns * 1e-3, (double)ns * 1e-3, e->kernel, (long long)e->macs,
+                      ns > 0 ? 2.0 * (double)e->macs / (double)ns : 0.0);
+    }
+    rf_str_printf(out, "\n],\"otherData\":{\"events_lost\":\"%s\"}}\n", profile->lost ? "yes" : "no");
+}
