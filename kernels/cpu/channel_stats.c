@@ -22,19 +22,6 @@ typedef struct stats_run {
     int64_t c, h, w;
 } stats_run;
 
-static inline vf load(const void *p, int64_t i, bool bf16)
-{
-    return bf16 ? vload_bf16((const uint16_t *)p + i) : vload((const float *)p + i);
-}
-
-static inline void store(void *p, int64_t i, vf v, bool bf16)
-{
-    if (bf16)
-        vstore_bf16((uint16_t *)p + i, v);
-    else
-        vstore((float *)p + i, v);
-}
-
 #if VL == 16
 #define PICK(a, b, o)                                                                              \
     __builtin_shufflevector(a, b, o, 2 + o, 4 + o, 6 + o, 8 + o, 10 + o, 12 + o, 14 + o, 16 + o,   \
@@ -82,10 +69,10 @@ static inline __attribute__((always_inline)) void reduce_group(const void *x, co
 #pragma GCC unroll 8
         for (int p = 0; p < n; p++) {
             int64_t i = at + p * c + k;
-            vf v = load(x, i, bf16);
+            vf v = vload_as(x, i, bf16);
             if (y) {
-                v += load(y, i, bf16);
-                store(sum, i, v, bf16);
+                v += vload_as(y, i, bf16);
+                vstore_as(sum, i, bf16, v);
             }
             g += v;
             s[p] += v;

@@ -29,6 +29,10 @@ const rf_cpu_features *rf_cpu_get_features(void);
 #define RF_CPU_ISA_PASTE2(x, isa) x##_##isa
 #define RF_CPU_ISA_PASTE(x, isa) RF_CPU_ISA_PASTE2(x, isa)
 #define RF_ISA(x) RF_CPU_ISA_PASTE(x, RF_CPU_ISA)
+#define RF_CPU_TEXT2(x) #x
+#define RF_CPU_TEXT(x) RF_CPU_TEXT2(x)
+/* The name of the instruction set as a string, e.g. for tags of packed weights. */
+#define RF_CPU_ISA_TEXT RF_CPU_TEXT(RF_CPU_ISA)
 
 /* Each source file exports its rows: a NULL-terminated list, in order of preference:
  *   const rf_kernel *const RF_CPU_ROWS(winograd)[] = {&winograd4x4, NULL};

@@ -196,33 +196,37 @@ block_dot(const int k, const float *const *r, const float *w, vf init, vf *acc)
         acc[p] = (vf)a[p];
 }
 
-static __attribute__((target("avx512bf16"), noinline)) void
-block_dot_k(int k, const float *const *r, const float *w, vf init, vf *acc)
-{
-    if (k == 7)
-        block_dot(7, r, w, init, acc);
-    else if (k == 5)
-        block_dot(5, r, w, init, acc);
-    else if (k == 3)
-        block_dot(3, r, w, init, acc);
-    else
-        block_dot(1, r, w, init, acc);
-}
+#define BLOCK_DOT(k)                                                                               \
+    static __attribute__((target("avx512bf16"), noinline)) void block_dot_##k(                     \
+        const float *const *r, const float *const *s, const float *w, vf init, vf *acc)            \
+    {                                                                                              \
+        (void)s;                                                                                   \
+        block_dot(k, r, w, init, acc);                                                             \
+    }
+BLOCK_DOT(1)
+BLOCK_DOT(3)
+BLOCK_DOT(5)
+BLOCK_DOT(7)
 #endif
 
-static __attribute__((noinline)) void block_fma_k(int k, const float *const *r,
-                                                  const float *const *s, const float *w, vf init,
-                                                  vf *acc)
-{
-    if (k == 7)
-        block_fma(7, r, s, w, init, acc);
-    else if (k == 5)
-        block_fma(5, r, s, w, init, acc);
-    else if (k == 3)
-        block_fma(3, r, s, w, init, acc);
-    else
-        block_fma(1, r, s, w, init, acc);
-}
+#define BLOCK_FMA(k)                                                                               \
+    static __attribute__((noinline)) void block_fma_##k(                                           \
+        const float *const *r, const float *const *s, const float *w, vf init, vf *acc)            \
+    {                                                                                              \
+        block_fma(k, r, s, w, init, acc);                                                          \
+    }
+BLOCK_FMA(1)
+BLOCK_FMA(3)
+BLOCK_FMA(5)
+BLOCK_FMA(7)
+
+/* By k / 2. One function per size: together, the compiler moves what they share across calls of
+ * its own making and spills registers for it. */
+typedef void block_fn(const float *const *r, const float *const *s, const float *w, vf init, vf *acc);
+static block_fn *const blocks_fma[] = {block_fma_1, block_fma_3, block_fma_5, block_fma_7};
+#if VL == 16
+static block_fn *const blocks_dot[] = {block_dot_1, block_dot_3, block_dot_5, block_dot_7};
+#endif
 
 static inline vf reciprocal(vf x)
 {
@@ -234,21 +238,45 @@ static inline vf reciprocal(vf x)
 #endif
 }
 
-/* 1 / (1 + e^-x), absolute error below 2e-7: 2^n by the exponent bits, e^r by a minimax polynomial. */
+/* 1 / (1 + e^-x), absolute error below 2e-7. -x log2(e) is split into an integer, which goes to the
+ * exponent bits, and a fraction, for which 2^f is a minimax polynomial. */
 static inline vf sigmoid(vf x)
 {
     const vf magic = vset1(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer */
-    x = vmax(vmin(-x, vset1(87.0f)), vset1(-87.0f));
-    vf n = x * 1.44269504f + magic;
+    x = vmax(vset1(-87.0f), vmin(vset1(87.0f), x)); /* this order keeps NaN */
+    vf n = x * -1.44269504f + magic;
     vi exponent = (vi)n << 23;
     n -= magic;
-    vf r = x - n * 0.693359375f + n * 2.12194440e-4f;
-    vf e = 0.00829027f * r + 0.04189816f;
-    e = e * r + 0.16667639f;
-    e = e * r + 0.49999148f;
-    e = e * r + 0.9999997f;
-    e = e * r + 1.0f;
+    vf f = x * -1.44269504f - n;
+    vf e = 0.00132647f * f + 0.009671534f;
+    e = e * f + 0.05550734f;
+    e = e * f + 0.24022242f;
+    e = e * f + 0.693147f;
+    e = e * f + 1.0f;
     return reciprocal((vf)((vi)e + exponent) + 1.0f);
+}
+
+/* The same for 0 <= x <= 1, error below 7e-8: an odd minimax polynomial about (0, 1/2). */
+static inline vf sigmoid_of_unit(vf x)
+{
+    vf u = x * x, q = -0.00016942373f * u + 0.002053929f;
+    q = q * u - 0.02082541f;
+    q = q * u + 0.24999942f;
+    return q * x + 0.5f;
+}
+
+static inline void store_bf16(uint16_t *p, vf v, form form)
+{
+#if VL == 16
+    if (form == FORM_DOT) { /* where vdpbf16ps is, there is its conversion; tiny values become 0 */
+        __m256i h;
+        __asm__("vcvtneps2bf16 %1, %0" : "=v"(h) : "v"(v));
+        _mm256_storeu_si256((__m256i *)p, h);
+        return;
+    }
+#endif
+    (void)form;
+    vstore_bf16(p, v);
 }
 
 /* n finished pixels from element `at` on; r: their values in the ring. */
@@ -263,20 +291,41 @@ static inline __attribute__((always_inline)) void finish(const pa_run *run, form
         vf g = sigmoid(acc[p]), rv = vload(r);
         if (form == FORM_DOT)
             rv = (vf)((vu)rv << 16);
-        vf xv = form == FORM_F32 ? vload((const float *)x + at)
-                                 : vload_bf16((const uint16_t *)x + at);
+        vf xv = vload_as(x, at, form != FORM_F32);
         vf v = rv * g + xv;
         if (mix) {
-            vf yv = form == FORM_F32 ? vload((const float *)y + at)
-                                     : vload_bf16((const uint16_t *)y + at);
-            g = sigmoid(g);
+            vf yv = vload_as(y, at, form != FORM_F32);
+            g = sigmoid_of_unit(g);
             v = rv + g * xv + (1.0f - g) * yv;
         }
         if (form == FORM_F32)
             vstore((float *)out + at, v);
         else
-            vstore_bf16((uint16_t *)out + at, v);
+            store_bf16((uint16_t *)out + at, v, form);
     }
+}
+
+/* n pixels of VL channels, `step` bytes apart, to L1. */
+static inline void prefetch(const char *p, int64_t step, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++, p += step)
+        __builtin_prefetch(p);
+}
+
+/* What the row below y will read, while y keeps the FMA units busy: a block is longer than the
+ * window of out-of-order execution, so its loads would not start before its sums are done. */
+static inline void prefetch_next(const pa_run *run, form form, bool mix, int64_t b, int64_t y,
+                                 int64_t col, int64_t c0, int n)
+{
+    const rf_op_args *args = &run->call->args;
+    const int64_t bytes = form == FORM_F32 ? 4 : 2, step = run->c * bytes, row = b * run->h + y + 1;
+    const int64_t at = (row * run->w + col) * step + c0 * bytes;
+    prefetch((const char *)args->in[7]->data + at, step, n);
+    if (mix)
+        prefetch((const char *)args->in[8]->data + at, step, n);
+    if (y + 1 + run->radius < run->h)
+        prefetch((const char *)args->in[0]->data + at + run->radius * run->w * step, step,
+                 run->w - col < N + run->radius ? run->w - col : N + run->radius);
 }
 
 /* Rows [y0, y1) of image b, columns [col, col + N), channels [c0, c0 + VL). */
@@ -288,6 +337,11 @@ static inline __attribute__((always_inline)) void strip(const pa_run *run, form 
     const int k = run->state->k, radius = run->radius;
     const float *w = (const float *)run->state->pack.data +
                      c0 * k * k * (form == FORM_DOT ? 1 : 2);
+#if VL == 16
+    block_fn *block = form == FORM_DOT ? blocks_dot[radius] : blocks_fma[radius];
+#else
+    block_fn *block = blocks_fma[radius];
+#endif
     const float *r[K_MAX], *s[K_MAX];
     vf init = vload(run->init + b * run->c + c0), acc[N];
     int n = run->w - col < N ? (int)(run->w - col) : N;
@@ -301,12 +355,9 @@ static inline __attribute__((always_inline)) void strip(const pa_run *run, form 
             r[dy] = ring[(y - y0 + dy) % RING];
             s[dy] = run->s + (b * run->h + reflect(y + dy - radius, run->h)) * run->pitch + col;
         }
-#if VL == 16
-        if (form == FORM_DOT)
-            block_dot_k(k, r, w, init, acc);
-        else
-#endif
-            block_fma_k(k, r, s, w, init, acc);
+        if (y + 1 < y1)
+            prefetch_next(run, form, mix, b, y, col, c0, n);
+        block(r, s, w, init, acc);
         int64_t at = ((b * run->h + y) * run->w + col) * run->c + c0;
         finish(run, form, mix, at, n, r[radius] + radius * VL, acc);
     }
@@ -385,6 +436,9 @@ static rf_status pack_weights(void *ctx, void *dst, rf_error *err)
     return RF_OK;
 }
 
+static const char *const TAGS[] = {"cpu.pixel_attention." RF_CPU_ISA_TEXT,
+                                   "cpu.pixel_attention_bf16." RF_CPU_ISA_TEXT};
+
 static rf_status prepare(const rf_kernel_desc *desc, bool dot, void **out_state, rf_error *err)
 {
     const rf_tensor *sa_w = desc->args.in[3], *pa_w = desc->args.in[5];
@@ -393,8 +447,7 @@ static rf_status prepare(const rf_kernel_desc *desc, bool dot, void **out_state,
     RF_TRY(rf_alloc_array(desc->env, 1, sizeof *state, &state, err));
     size_t bytes = (size_t)(c * taps * (dot ? 1 : 2) + c) * sizeof(float);
     pack_ctx ctx = {pa_w, dot};
-    rf_status status = rf_cpu_pack_get(desc, pa_w->data, dot ? "pixel_attention.dot" : "pixel_attention",
-                                       bytes, pack_weights, &ctx, &state->pack, err);
+    rf_status status = rf_cpu_pack_get(desc, pa_w->data, TAGS[dot], bytes, pack_weights, &ctx, &state->pack, err);
     if (status != RF_OK) {
         rf_free(desc->env, state, sizeof *state);
         return status;

@@ -48,6 +48,15 @@ static inline vh vround_bf16(vf v)
 static inline void vstore_bf16(uint16_t *p, vf v) { *(vh_unaligned *)p = vround_bf16(v); }
 static inline vf vselect(vi mask, vf a, vf b) { return (vf)((mask & (vi)a) | (~mask & (vi)b)); }
 
+/* 0, 1, 2 ... */
+static inline vi vlanes(void)
+{
+    vi v;
+    for (int i = 0; i < VL; i++)
+        v[i] = i;
+    return v;
+}
+
 /* NaN in a gives b, NaN in b gives NaN, like the instruction. */
 static inline vf vmax(vf a, vf b)
 {

@@ -20,6 +20,7 @@ typedef struct rf_graph_value {
     rf_blob *blob;       /* constants: where the elements live (one reference held) */
     bool is_input;
     int64_t min_h, min_w; /* inputs: smallest legal last two dims */
+    int32_t mark;         /* scratch of rf_graph_prune and rf_graph_sort */
 } rf_graph_value;
 
 typedef struct rf_graph_node {
@@ -66,7 +67,8 @@ int rf_graph_uses(const rf_graph *graph, rf_value v, int *node);
 bool rf_graph_is_output(const rf_graph *graph, rf_value v);
 /* Every use of `from` becomes a use of `to`, graph outputs included. */
 void rf_graph_replace(rf_graph *graph, rf_value from, rf_value to);
-/* Drops nodes whose results nobody uses, keeps the order. Removed nodes have n_out 0. */
+/* Drops nodes whose results nobody uses, keeps the order. A pass removes a node by n_out = 0.
+ * Constants that nobody uses any more give their blob back and cease to be constants. */
 void rf_graph_prune(rf_graph *graph);
 /* Restores topological order after nodes were appended. Fails on a cycle: RF_ERR_FORMAT. */
 rf_status rf_graph_sort(rf_graph *graph, rf_error *err);

@@ -143,41 +143,39 @@ static void copy_row(const rf_tensor *src, int64_t at, int64_t n, int64_t stride
         memcpy(*dst, from + (size_t)(i * stride) * size, size);
 }
 
-#define LOADER(name, type, convert)                                                                \
-    static double name##_at(const char *from, int64_t i)                                           \
+/* One row function a dtype: the loops have to be loops over a known type to be fast. */
+#define F64_ROW(name, type, convert)                                                               \
+    static void name##_row(const rf_tensor *src, int64_t at, int64_t n, int64_t stride, char **dst) \
     {                                                                                              \
-        type x;                                                                                    \
-        memcpy(&x, from + (size_t)i * sizeof x, sizeof x);                                         \
-        return (double)convert(x);                                                                 \
+        const char *from = (const char *)src->data + (size_t)at * sizeof(type);                    \
+        double *to = (double *)(void *)*dst;                                                       \
+        for (int64_t i = 0; i < n; i++) {                                                          \
+            type x;                                                                                \
+            memcpy(&x, from + (size_t)(i * stride) * sizeof x, sizeof x);                          \
+            to[i] = (double)convert(x);                                                            \
+        }                                                                                          \
+        *dst += (size_t)n * sizeof *to;                                                            \
     }
-LOADER(f32, float, )
-LOADER(f64, double, )
-LOADER(f16, uint16_t, rf_f16_to_f32)
-LOADER(bf16, uint16_t, rf_bf16_to_f32)
-LOADER(i8, int8_t, )
-LOADER(u8, uint8_t, )
-LOADER(i16, int16_t, )
-LOADER(u16, uint16_t, )
-LOADER(i32, int32_t, )
-LOADER(u32, uint32_t, )
-LOADER(i64, int64_t, )
-LOADER(u64, uint64_t, )
-LOADER(bool, uint8_t, !!)
+F64_ROW(f32, float, )
+F64_ROW(f64, double, )
+F64_ROW(f16, uint16_t, rf_f16_to_f32)
+F64_ROW(bf16, uint16_t, rf_bf16_to_f32)
+F64_ROW(i8, int8_t, )
+F64_ROW(u8, uint8_t, )
+F64_ROW(i16, int16_t, )
+F64_ROW(u16, uint16_t, )
+F64_ROW(i32, int32_t, )
+F64_ROW(u32, uint32_t, )
+F64_ROW(i64, int64_t, )
+F64_ROW(u64, uint64_t, )
+F64_ROW(bool, uint8_t, !!)
 
-static double (*const loaders[RF_DTYPE_COUNT])(const char *from, int64_t i) = {
-    [RF_F32] = f32_at, [RF_F64] = f64_at, [RF_F16] = f16_at, [RF_BF16] = bf16_at,  [RF_I8] = i8_at,
-    [RF_U8] = u8_at,   [RF_I16] = i16_at, [RF_U16] = u16_at, [RF_I32] = i32_at,    [RF_U32] = u32_at,
-    [RF_I64] = i64_at, [RF_U64] = u64_at, [RF_BOOL] = bool_at,
+static row_fn *const f64_rows[RF_DTYPE_COUNT] = {
+    [RF_F32] = f32_row, [RF_F64] = f64_row, [RF_F16] = f16_row, [RF_BF16] = bf16_row,
+    [RF_I8] = i8_row,   [RF_U8] = u8_row,   [RF_I16] = i16_row, [RF_U16] = u16_row,
+    [RF_I32] = i32_row, [RF_U32] = u32_row, [RF_I64] = i64_row, [RF_U64] = u64_row,
+    [RF_BOOL] = bool_row,
 };
-
-static void f64_row(const rf_tensor *src, int64_t at, int64_t n, int64_t stride, char **dst)
-{
-    double (*load)(const char *, int64_t) = loaders[src->dtype];
-    double *to = (double *)(void *)*dst;
-    for (int64_t i = 0; i < n; i++)
-        to[i] = load(src->data, at + i * stride);
-    *dst += (size_t)n * sizeof *to;
-}
 
 void rf_tensor_pack(const rf_tensor *src, void *dst)
 {
@@ -186,7 +184,7 @@ void rf_tensor_pack(const rf_tensor *src, void *dst)
 
 void rf_tensor_pack_f64(const rf_tensor *src, double *dst)
 {
-    walk(src, f64_row, dst);
+    walk(src, f64_rows[src->dtype], dst);
 }
 
 const char *rf_tensor_dims_text(const rf_tensor *t, char *buf, size_t buf_bytes)

@@ -92,25 +92,40 @@ static bool fuse_act(rf_graph_node *n, const struct slots *s, rf_graph_node *nex
     return true;
 }
 
+/* The sum's own activation (none changes nothing: s has none either). */
+static void take_act(const struct slots *s, const rf_binary_attrs *b)
+{
+    *s->act = b->act;
+    *s->alpha = b->act_alpha;
+    *s->beta = b->act_beta;
+}
+
 static bool fuse_add(rf_graph *g, const rf_tensor *shapes, rf_graph_node *n, const struct slots *s,
                      rf_graph_node *next)
 {
     const rf_binary_attrs *b = &next->attrs.binary;
     rf_value y = n->out[0], other = next->in[0] == y ? next->in[1] : next->in[0];
-    if (b->kind != RF_BINARY_ADD || b->act != RF_ACT_NONE || other == y)
+    /* The sum may have taken an activation already; a residual in front of it is for conv2d only. */
+    bool activated = b->act != RF_ACT_NONE;
+    if (b->kind != RF_BINARY_ADD || other == y || (activated && *s->act != RF_ACT_NONE))
         return false;
     const rf_tensor *o = &shapes[other], *d = &shapes[y];
     if (n->op == RF_OP_MATMUL && *s->act == RF_ACT_NONE && input_or_none(n, 2) == RF_NONE &&
         input_or_none(n, 3) == RF_NONE && rf_graph_is_const(g, other) && o->rank >= 1 &&
         rf_tensor_elements(o) == o->dims[o->rank - 1] && o->dims[o->rank - 1] == d->dims[d->rank - 1]) {
         set_input(n, 2, other);
+        take_act(s, b);
         absorb(n, next);
         return true;
     }
-    if (s->res < 0 || input_or_none(n, s->res) != RF_NONE || !same_dims(o, d) ||
+    if (s->res < 0 || (activated && n->op != RF_OP_CONV2D) || input_or_none(n, s->res) != RF_NONE || !same_dims(o, d) ||
         rf_graph_is_const(g, other))
         return false;
     set_input(n, s->res, other);
+    if (activated) {
+        n->attrs.conv2d.res_mode = RF_RES_BEFORE;
+        take_act(s, b);
+    }
     absorb(n, next);
     return true;
 }

@@ -64,34 +64,44 @@ static void lifetimes(rf_plan *plan)
     }
 }
 
-/* May out[0] of step i take over the bytes of in[k]? Other inputs must not share them, unless every
- * input that does is itself allowed. */
-static bool may_reuse(const rf_plan *plan, size_t i, int k)
+static bool reads(const rf_plan *plan, size_t step, int k, rf_value root)
+{
+    rf_value v = plan->steps[step].in[k];
+    return v != RF_NONE && root_of(plan, v) == root;
+}
+
+/* May out[0] of step i, in a chain that ends with step `end`, take over the bytes of in[k]? No other
+ * input may share them unless it is allowed to be written over as well, and nothing after step i may
+ * still read them. (Steps before i in the same chain run ahead of it by enough rows: that is the
+ * contract of run_chain.) */
+static bool may_reuse(const rf_plan *plan, size_t i, size_t end, int k)
 {
     const rf_plan_step *s = &plan->steps[i];
-    const rf_op_args *args = &plan->calls[i].args;
     if (!(s->kernel->in_place >> k & 1) || s->in[k] == RF_NONE)
         return false;
     rf_value root = root_of(plan, s->in[k]), out = s->out[0];
     const rf_plan_value *r = &plan->values[root], *o = &plan->values[out];
     if (r->storage != RF_STORE_ARENA || o->storage != RF_STORE_ARENA || o->root != out ||
-        r->bytes != o->bytes || r->last != (int32_t)i)
+        r->bytes != o->bytes || r->last != (int32_t)end)
         return false;
-    for (int j = 0; j < args->n_in; j++)
-        if (j != k && s->in[j] != RF_NONE && root_of(plan, s->in[j]) == root && !(s->kernel->in_place >> j & 1))
+    for (int j = 0; j < plan->calls[i].args.n_in; j++)
+        if (j != k && reads(plan, i, j, root) && !(s->kernel->in_place >> j & 1))
             return false;
+    for (size_t later = i + 1; later <= end; later++)
+        for (int j = 0; j < plan->calls[later].args.n_in; j++)
+            if (reads(plan, later, j, root))
+                return false;
     return true;
 }
 
 static void reuse_in_place(rf_plan *plan)
 {
+    size_t end = 0;
     for (size_t i = 0; i < plan->n_steps; i++) {
-        if (plan->steps[i].chain > 1 || (i && plan->steps[i - 1].chain > 1)) {
-            i += (size_t)plan->steps[i].chain - 1;
-            continue;
-        }
+        if (i > end || i == 0)
+            end = i + (size_t)plan->steps[i].chain - 1;
         for (int k = 0; k < plan->calls[i].args.n_in && k < 32; k++) {
-            if (!may_reuse(plan, i, k))
+            if (!may_reuse(plan, i, end, k))
                 continue;
             rf_value out = plan->steps[i].out[0], root = root_of(plan, plan->steps[i].in[k]);
             plan->values[out].root = root;

@@ -8,6 +8,10 @@
 #include "runtime/backend/backend.h"
 #include "runtime/core/graph.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Fills descs (one per value; those of inputs are set by the caller) with dtype, dims and contiguous
  * strides. Fails with the node's name in front of the shape function's message. */
 rf_status rf_exec_infer(const rf_graph *graph, rf_tensor *descs, rf_error *err);
@@ -24,4 +28,7 @@ rf_status rf_pass_fuse_attention(rf_graph *graph, const rf_tensor *shapes, rf_er
 /* All of the above in order, then prunes and sorts. */
 rf_status rf_exec_optimise(rf_graph *graph, rf_error *err);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

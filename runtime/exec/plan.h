@@ -16,6 +16,10 @@
 #include "runtime/base/str.h"
 #include "runtime/core/graph.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Where a value's elements live during a run. */
 typedef enum rf_storage {
     RF_STORE_NONE,   /* value is not used by any step */
@@ -116,4 +120,7 @@ rf_status rf_planner_memory(rf_planner *p, rf_error *err);
 /* Multiply-adds of one node. */
 int64_t rf_plan_macs(const rf_op_args *args);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

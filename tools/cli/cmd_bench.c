@@ -255,7 +255,7 @@ struct verify_side {
     rf_model *model;
     rf_session *session;
     struct io io;
-    double p50 = 0;
+    double p50;
 };
 
 static bool verify_side(const struct bench_options *o, const rf_tensor *shape, bool unfolded, const char *device,

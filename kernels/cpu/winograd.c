@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * 3x3 stride-1 convolution by Winograd's F(4x4, 3x3): a 4x4 block of outputs needs 36 products per
+ * channel pair instead of 144. Source: Lavin and Gray, arXiv 1509.09308; points 0, +-1, +-2, inf.
+ *
+ * Per thread and block of tiles: V = B^T d B for all input channels, then for each block of output
+ * channels 36 products M = V U and at once y = A^T M A with bias, activation and residual. M of one
+ * channel block stays in the first caches and U is read once per block of tiles, strictly forward.
+ * The 36 planes of V and M are an odd number of cache lines apart: at a power of two the 36 stores
+ * of one transform would all fall into one cache set.
+ *
+ * Activations may be f32 or bf16 in memory, the arithmetic is f32. The error is about 3 times that
+ * of a plain f32 sum, so a session that asks for `exact` does not get this kernel.
+ */
+#include "kernels/cpu/conv_common.h"
+#include "kernels/cpu/gemm.h"
+
+enum { POINTS = 36 };
+
+typedef struct wino {
+    conv c;
+    int64_t tiles_x, tiles_y, n_tiles; /* n_tiles: over the batch */
+    int64_t block;                     /* tiles at a time, a multiple of GEMM_MR */
+    int64_t v_plane, m_plane;          /* floats from one of the 36 planes to the next */
+    int64_t n_ob;                      /* blocks of GEMM_NB output channels */
+    const float *u, *bias;
+    float *scratch;
+    size_t thread_floats;
+} wino;
+
+/* Elements of a plane, rounded to an odd number of cache lines. */
+static int64_t odd_lines(int64_t floats) { return ((floats + 15) / 16 | 1) * 16; }
+
+static wino wino_of(const rf_op_args *args)
+{
+    wino w = {.c = conv_of(args)};
+    const conv *c = &w.c;
+    w.tiles_x = (c->ow + 3) / 4;
+    w.tiles_y = (c->oh + 3) / 4;
+    w.n_tiles = w.tiles_x * w.tiles_y * c->n;
+    w.n_ob = (c->oc + GEMM_NB - 1) / GEMM_NB;
+    /* V and M in about half of the second cache; at least two register blocks, so that each panel
+     * of U serves twice from the first cache. */
+    int64_t tile_bytes = POINTS * (c->ic + GEMM_NB) * (int64_t)sizeof(float);
+    int64_t fit = (int64_t)(rf_cpu_get_features()->l2_bytes / 2) / tile_bytes / GEMM_MR;
+    w.block = GEMM_MR * (fit < 2 ? 2 : fit > 8 ? 8 : fit);
+    w.v_plane = odd_lines(w.block * c->ic);
+    w.m_plane = odd_lines(w.block * GEMM_NB);
+    w.thread_floats = (size_t)(POINTS * (w.v_plane + w.m_plane));
+    return w;
+}
+
+/* ---- transforms ------------------------------------------------------------------------------- */
+
+/* One dimension of B^T d. */
+static inline __attribute__((always_inline)) void transform_b(const vf d[6], vf o[6])
+{
+    vf a = d[4] - 4.0f * d[2], b = d[3] - 4.0f * d[1];
+    vf e = d[4] - d[2], f = 2.0f * (d[3] - d[1]);
+    o[0] = 4.0f * d[0] + (d[4] - 5.0f * d[2]);
+    o[1] = a + b;
+    o[2] = a - b;
+    o[3] = e + f;
+    o[4] = e - f;
+    o[5] = 4.0f * d[1] + (d[5] - 5.0f * d[3]);
+}
+
+/* One dimension of A^T m. */
+static inline __attribute__((always_inline)) void transform_a(const vf m[6], vf o[4])
+{
+    vf p = m[1] + m[2], n = m[1] - m[2], t = m[3] + m[4], u = m[3] - m[4];
+    o[0] = m[0] + (p + t);
+    o[1] = n + 2.0f * u;
+    o[2] = p + 4.0f * t;
+    o[3] = (n + 8.0f * u) + m[5];
+}
+
+/* Where the six rows of a line of tiles come from: element offsets into x, and an all-ones mask for
+ * the column offset; a row outside reads `zeros` with mask 0. */
+typedef struct in_rows {
+    const char *row[6];
+    int64_t mask[6];
+} in_rows;
+
+static const float zeros[VL];
+
+static in_rows find_rows(const conv *c, int64_t image, int64_t ty, int64_t elem_bytes)
+{
+    in_rows r;
+    for (int i = 0; i < 6; i++) {
+        int64_t y = conv_map(ty * 4 - c->pt + i, c->ih, c->pad_mode);
+        r.row[i] = y < 0 ? (const char *)zeros
+                         : (const char *)c->x->data +
+                               (image * c->x->strides[0] + y * c->x->strides[2]) * elem_bytes;
+        r.mask[i] = y < 0 ? 0 : -1;
+    }
+    return r;
+}
+
+/* Tiles [tx, tx + n) of one line of tiles, stored from column `at` of V. Neighbouring tiles share
+ * two columns, so the vertical half is done once per column, in a ring of eight columns. */
+static inline __attribute__((always_inline)) void line_in(const wino *w, const in_rows *rows,
+                                                          int64_t tx, int64_t n, float *v,
+                                                          const bool bf16)
+{
+    const conv *c = &w->c;
+    const int64_t pixel = c->x->strides[3], x0 = tx * 4 - c->pl;
+    const int64_t elem_bytes = bf16 ? 2 : 4;
+    for (int64_t ch = 0; ch < c->ic; ch += VL) {
+        vf ring[8][6];
+        for (int64_t j = 0; j < n * 4 + 2; j++) {
+            vf *col = ring[j & 7];
+            int64_t x = conv_map(x0 + j, c->iw, c->pad_mode);
+            if (x < 0) {
+                for (int i = 0; i < 6; i++)
+                    col[i] = vset1(0);
+            } else {
+                const int64_t at = (x * pixel + ch) * elem_bytes;
+                vf d[6];
+#pragma GCC unroll 6
+                for (int i = 0; i < 6; i++)
+                    d[i] = vload_as(rows->row[i] + (at & rows->mask[i]), 0, bf16);
+                transform_b(d, col);
+            }
+            if (j < 5 || (j & 3) != 1)
+                continue;
+            float *dst = v + (j / 4 - 1) * c->ic + ch;
+            const vf *k0 = ring[(j - 5) & 7], *k4 = ring[(j - 1) & 7];
+#pragma GCC unroll 6
+            for (int i = 0; i < 6; i++) {
+                const vf h[6] = {k0[i], k0[6 + i], k0[12 + i], k0[18 + i], k4[i], k4[6 + i]};
+                vf o[6];
+                transform_b(h, o);
+#pragma GCC unroll 6
+                for (int q = 0; q < 6; q++)
+                    vstore(dst + (i * 6 + q) * w->v_plane, o[q]);
+            }
+        }
+    }
+}
+
+/* One tile and VL output channels: m points at plane 0 of M. Writes rows x cols pixels. */
+static inline __attribute__((always_inline)) void tile_out(const wino *w, const float *m, vf bias,
+                                                           int64_t y_at, int64_t r_at, int rows,
+                                                           int cols, const bool bf16)
+{
+    const conv *c = &w->c;
+    vf q[4][6];
+#pragma GCC unroll 6
+    for (int j = 0; j < 6; j++) {
+        vf col[6], o[4];
+#pragma GCC unroll 6
+        for (int i = 0; i < 6; i++)
+            col[i] = vload(m + (i * 6 + j) * w->m_plane);
+        transform_a(col, o);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++)
+            q[i][j] = o[i];
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        vf o[4];
+        if (i >= rows)
+            break;
+        transform_a(q[i], o);
+#pragma GCC unroll 4
+        for (int j = 0; j < 4; j++) {
+            if (j >= cols)
+                break;
+            vf v = o[j] + bias, r = vset1(0);
+            if (c->res)
+                r = vload_as(c->res->data,
+                             r_at + i * c->res->strides[2] + j * c->res->strides[3], bf16);
+            if (c->post.res_before)
+                v = post_act(&c->post, v + r);
+            else
+                v = post_act(&c->post, v) + r;
+            vstore_as(c->y->data, y_at + i * c->y->strides[2] + j * c->y->strides[3], bf16, v);
+        }
+    }
+}
+
+static void line_in_f32(const wino *w, const in_rows *r, int64_t tx, int64_t n, float *v)
+{
+    line_in(w, r, tx, n, v, false);
+}
+static void line_in_bf16(const wino *w, const in_rows *r, int64_t tx, int64_t n, float *v)
+{
+    line_in(w, r, tx, n, v, true);
+}
+static __attribute__((noinline)) void tile_out_f32(const wino *w, const float *m, vf bias,
+                                                   int64_t y_at, int64_t r_at, int rows, int cols)
+{
+    tile_out(w, m, bias, y_at, r_at, rows, cols, false);
+}
+static __attribute__((noinline)) void tile_out_bf16(const wino *w, const float *m, vf bias,
+                                                    int64_t y_at, int64_t r_at, int rows, int cols)
+{
+    tile_out(w, m, bias, y_at, r_at, rows, cols, true);
+}
+
+/* ---- one block of tiles ------------------------------------------------------------------------ */
+
+static void block_in(const wino *w, int64_t first, int64_t n, float *v)
+{
+    const bool bf16 = w->c.x->dtype == RF_BF16;
+    for (int64_t t = 0; t < n;) {
+        int64_t line = (first + t) / w->tiles_x, tx = (first + t) % w->tiles_x;
+        int64_t run = w->tiles_x - tx < n - t ? w->tiles_x - tx : n - t;
+        in_rows rows =
+            find_rows(&w->c, line / w->tiles_y, line % w->tiles_y, bf16 ? 2 : 4);
+        (bf16 ? line_in_bf16 : line_in_f32)(w, &rows, tx, run, v + t * w->c.ic);
+        t += run;
+    }
+}
+
+static void block_out(const wino *w, int64_t first, int64_t n, int64_t oc, int nv, const float *m)
+{
+    const conv *c = &w->c;
+    const bool bf16 = c->y->dtype == RF_BF16;
+    for (int64_t t = 0; t < n; t++) {
+        int64_t line = (first + t) / w->tiles_x, tx = (first + t) % w->tiles_x;
+        int64_t image = line / w->tiles_y, ty = line % w->tiles_y;
+        int rows = (int)(c->oh - ty * 4), cols = (int)(c->ow - tx * 4);
+        int64_t y_at = image * c->y->strides[0] + ty * 4 * c->y->strides[2] +
+                       tx * 4 * c->y->strides[3] + oc;
+        int64_t r_at = c->res ? image * c->res->strides[0] + ty * 4 * c->res->strides[2] +
+                                    tx * 4 * c->res->strides[3] + oc
+                              : 0;
+        for (int j = 0; j < nv; j++)
+            (bf16 ? tile_out_bf16 : tile_out_f32)(w, m + t * GEMM_NB + j * VL,
+                                                  vload(w->bias + oc + j * VL), y_at + j * VL,
+                                                  r_at + j * VL, rows, cols);
+    }
+}
+
+static void products2(const gemm_a *a, float *m, const float *panel, int64_t n)
+{
+    gemm_a b = *a;
+    for (int64_t t = 0; t < n; t += GEMM_MR, b.base += GEMM_MR * a->step)
+        gemm_body(GEMM_MR, 2, m + t * GEMM_NB, GEMM_NB, &b, panel, false);
+}
+static void products1(const gemm_a *a, float *m, const float *panel, int64_t n)
+{
+    gemm_a b = *a;
+    for (int64_t t = 0; t < n; t += GEMM_MR, b.base += GEMM_MR * a->step)
+        gemm_body(GEMM_MR, 1, m + t * GEMM_NB, GEMM_NB, &b, panel, false);
+}
+
+static void run_tiles(void *ctx, int64_t begin, int64_t end, int thread)
+{
+    const wino *w = ctx;
+    const conv *c = &w->c;
+    float *v = w->scratch + (size_t)thread * w->thread_floats, *m = v + POINTS * w->v_plane;
+    for (int64_t first = begin; first < end; first += w->block) {
+        int64_t n = end - first < w->block ? end - first : w->block;
+        block_in(w, first, n, v);
+        for (int64_t ob = 0; ob < w->n_ob; ob++) {
+            int64_t oc = ob * GEMM_NB;
+            int nv = c->oc - oc >= GEMM_NB ? 2 : 1;
+            for (int k = 0; k < POINTS; k++) {
+                const gemm_a a = {v + k * w->v_plane, NULL, 1, c->ic, c->ic};
+                const float *panel = w->u + (ob * POINTS + k) * c->ic * GEMM_NB;
+                (nv == 2 ? products2 : products1)(&a, m + k * w->m_plane, panel, n);
+            }
+            block_out(w, first, n, oc, nv, m);
+        }
+    }
+}
+
+/* ---- weights ----------------------------------------------------------------------------------- */
+
+typedef struct pack_ctx {
+    const rf_tensor *w;
+    int32_t n_threads;
+    float *dst;
+} pack_ctx;
+
+/* U = G g G^T of one 3x3 filter, in double. */
+static void transform_g(const double g[9], double u[POINTS])
+{
+    static const double G[6][3] = {{.25, 0, 0},
+                                   {-1. / 6, -1. / 6, -1. / 6},
+                                   {-1. / 6, 1. / 6, -1. / 6},
+                                   {1. / 24, 1. / 12, 1. / 6},
+                                   {1. / 24, -1. / 12, 1. / 6},
+                                   {0, 0, 1}};
+    double t[6][3];
+    for (int i = 0; i < 6; i++)
+        for (int j = 0; j < 3; j++)
+            t[i][j] = G[i][0] * g[j] + G[i][1] * g[3 + j] + G[i][2] * g[6 + j];
+    for (int i = 0; i < 6; i++)
+        for (int j = 0; j < 6; j++)
+            u[i * 6 + j] = t[i][0] * G[j][0] + t[i][1] * G[j][1] + t[i][2] * G[j][2];
+}
+
+/* Input channels [begin, end) of all filters into [oc block][36][ic][GEMM_NB]. */
+static void pack_channels(void *ctx, int64_t begin, int64_t end, int thread)
+{
+    (void)thread;
+    const pack_ctx *p = ctx;
+    const rf_tensor *w = p->w;
+    const int64_t oc = w->dims[0], ic = w->dims[1];
+    for (int64_t ob = 0; ob < (oc + GEMM_NB - 1) / GEMM_NB; ob++)
+        for (int64_t i = begin; i < end; i++)
+            for (int64_t j = 0; j < GEMM_NB; j++) {
+                double g[9] = {0}, u[POINTS];
+                int64_t o = ob * GEMM_NB + j;
+                for (int k = 0; o < oc && k < 9; k++)
+                    g[k] = conv_at(w, o * w->strides[0] + i * w->strides[1] +
+                                          k / 3 * w->strides[2] + k % 3 * w->strides[3]);
+                transform_g(g, u);
+                for (int k = 0; k < POINTS; k++)
+                    p->dst[((ob * POINTS + k) * ic + i) * GEMM_NB + j] = (float)u[k];
+            }
+}
+
+static rf_status pack_weights(void *ctx, void *dst, rf_error *err)
+{
+    (void)err;
+    pack_ctx *p = ctx;
+    p->dst = dst;
+    rf_parallel_for(p->n_threads, p->w->dims[1], 1, pack_channels, p);
+    return RF_OK;
+}
+
+/* ---- the row ------------------------------------------------------------------------------------ */
+
+static bool channels_last(const rf_tensor *t)
+{
+    return t->strides[1] == 1 && conv_float(t);
+}
+
+static bool can(const rf_kernel_desc *desc)
+{
+    if (desc->exact || desc->args.n_in < 2)
+        return false;
+    const conv c = conv_of(&desc->args);
+    if (c.kh != 3 || c.kw != 3 || c.sy != 1 || c.sx != 1 || c.dy != 1 || c.dx != 1 ||
+        c.groups != 1 || c.ic % 16 || c.oc % 16 || c.ic < 32 || c.oc < 16)
+        return false;
+    if (!channels_last(c.x) || !channels_last(c.y) || !conv_const(c.w) ||
+        (c.b && !conv_const(c.b)) ||
+        (c.res && (!channels_last(c.res) || c.res->dtype != c.y->dtype)))
+        return false;
+    return c.n * ((c.oh + 3) / 4) * ((c.ow + 3) / 4) >= 2 * GEMM_MR * desc->n_threads;
+}
+
+static size_t scratch(const rf_kernel_desc *desc)
+{
+    return wino_of(&desc->args).thread_floats * sizeof(float) * (size_t)desc->n_threads;
+}
+
+static rf_status prepare(const rf_kernel_desc *desc, void **out_state, rf_error *err)
+{
+    const wino w = wino_of(&desc->args);
+    const size_t bytes = (size_t)(w.n_ob * POINTS * w.c.ic * GEMM_NB) * sizeof(float);
+    pack_ctx ctx = {w.c.w, desc->n_threads, NULL};
+    return conv_state_create(desc, w.c.w, w.c.b, w.c.oc, w.n_ob * GEMM_NB,
+                             "cpu.winograd4x4." RF_CPU_ISA_TEXT, bytes, pack_weights, &ctx,
+                             out_state, err);
+}
+
+static rf_status run(const rf_kernel_call *call, rf_error *err)
+{
+    (void)err;
+    const conv_state *s = call->state;
+    wino w = wino_of(&call->args);
+    w.u = s->weights.data;
+    w.bias = s->bias;
+    w.scratch = call->scratch;
+    rf_parallel_for(call->n_threads, w.n_tiles, GEMM_MR, run_tiles, &w);
+    return RF_OK;
+}
+
+static const rf_kernel winograd4x4 = {
+    .op = RF_OP_CONV2D,
+    .name = "winograd4x4",
+    .why = "3x3 stride 1, >= 32 channels, picture large enough to pay for the transforms",
+    .can = can,
+    .scratch = scratch,
+    .prepare = prepare,
+    .release = conv_state_release,
+    .run = run,
+    .in_place = 1u << 3,
+};
+
+const rf_kernel *const RF_CPU_ROWS(winograd)[] = {&winograd4x4, NULL};

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Errors, versions, names of dtypes.
+#include <cstring>
+#include <string>
+
+#include <gtest/gtest.h>
+
+#include "runtime/base/status.h"
+
+namespace {
+
+TEST(Status, EveryStatusHasItsOwnText)
+{
+    for (int a = RF_OK; a <= RF_ERR_INTERNAL; a++)
+        for (int b = RF_OK; b < a; b++)
+            EXPECT_STRNE(rf_status_text((rf_status)a), rf_status_text((rf_status)b));
+    EXPECT_NE(rf_status_text((rf_status)99), nullptr);
+}
+
+TEST(Status, FillsTheErrorAndReturnsTheCode)
+{
+    rf_error err;
+    EXPECT_EQ(rf_fail(&err, RF_ERR_IO, "%s: is %d", "x.pth", 3), RF_ERR_IO);
+    EXPECT_EQ(err.code, RF_ERR_IO);
+    EXPECT_STREQ(err.text, "x.pth: is 3");
+    EXPECT_NE(strstr(err.file, "test_status"), nullptr);
+    EXPECT_GT(err.line, 0);
+    EXPECT_EQ(rf_fail(nullptr, RF_ERR_FORMAT, "nobody listens"), RF_ERR_FORMAT);
+}
+
+TEST(Status, LongTextsAreCutVisibly)
+{
+    rf_error err;
+    std::string text(1000, 'y');
+    EXPECT_EQ(rf_fail(&err, RF_ERR_IO, "%s", text.c_str()), RF_ERR_IO);
+    EXPECT_EQ(strlen(err.text), sizeof err.text - 1);
+    EXPECT_STREQ(err.text + sizeof err.text - 4, "...");
+}
+
+TEST(Status, AnErrorCanBePrefixedInPlace)
+{
+    rf_error err;
+    EXPECT_EQ(rf_fail(&err, RF_ERR_FORMAT, "inner"), RF_ERR_FORMAT);
+    EXPECT_EQ(rf_fail(&err, err.code, "outer: %s", err.text), RF_ERR_FORMAT);
+    EXPECT_STREQ(err.text, "outer: inner");
+}
+
+TEST(Version, NumberAndTextAgree)
+{
+    uint32_t v = rf_version();
+    EXPECT_EQ(std::to_string(v >> 16) + "." + std::to_string(v >> 8 & 255) + "." +
+                  std::to_string(v & 255),
+              rf_version_string());
+}
+
+TEST(Dtype, HasNameAndSize)
+{
+    EXPECT_STREQ(rf_dtype_name(RF_BF16), "bf16");
+    EXPECT_STREQ(rf_dtype_name(RF_BOOL), "bool");
+    EXPECT_EQ(rf_dtype_bytes(RF_F64), 8u);
+    EXPECT_EQ(rf_dtype_bytes(RF_BF16), 2u);
+    for (int d = 0; d < RF_DTYPE_COUNT; d++) {
+        EXPECT_NE(rf_dtype_name((rf_dtype)d), nullptr);
+        EXPECT_NE(rf_dtype_bytes((rf_dtype)d), 0u);
+    }
+    for (int d : {-1, (int)RF_DTYPE_COUNT}) {
+        EXPECT_EQ(rf_dtype_name((rf_dtype)d), nullptr);
+        EXPECT_EQ(rf_dtype_bytes((rf_dtype)d), 0u);
+    }
+}
+
+} // namespace
