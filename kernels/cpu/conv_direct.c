@@ -6,11 +6,10 @@
  */
 #include "kernels/cpu/conv_gemm.h"
 
-static conv_gemm gemm_of(const conv *c)
+static conv_gemm gemm_of(const conv *c, const float *bias)
 {
-    conv_gemm g = {
+    return (conv_gemm){
         .x = conv_view_of(c->x),
-        .y = conv_view_of(c->y),
         .ay = {c->ih, c->oh, c->kh, c->sy, -c->pt, c->dy},
         .ax = {c->iw, c->ow, c->kw, c->sx, -c->pl, c->dx},
         .n_images = c->n,
@@ -18,11 +17,8 @@ static conv_gemm gemm_of(const conv *c)
         .ic = c->ic / c->groups,
         .oc = c->oc / c->groups,
         .pad_mode = c->pad_mode,
-        .post = c->post,
+        .out = conv_out_of(c, bias),
     };
-    if (c->res)
-        g.res = conv_view_of(c->res);
-    return g;
 }
 
 static conv_filter filter_of(const conv *c)
@@ -64,7 +60,7 @@ static size_t own_floats(const conv *c, const conv_gemm *g)
 static size_t scratch(const rf_kernel_desc *desc)
 {
     const conv c = conv_of(&desc->args);
-    const conv_gemm g = gemm_of(&c);
+    const conv_gemm g = gemm_of(&c, NULL);
     return conv_gemm_scratch(&g, desc->n_threads) +
            (is_const(&c) ? 0 : own_floats(&c, &g) * sizeof(float));
 }
@@ -72,7 +68,7 @@ static size_t scratch(const rf_kernel_desc *desc)
 static rf_status prepare(const rf_kernel_desc *desc, void **out_state, rf_error *err)
 {
     const conv c = conv_of(&desc->args);
-    pack_ctx ctx = {gemm_of(&c), filter_of(&c)};
+    pack_ctx ctx = {gemm_of(&c, NULL), filter_of(&c)};
     *out_state = NULL;
     if (!is_const(&c))
         return RF_OK;
@@ -86,18 +82,18 @@ static rf_status run(const rf_kernel_call *call, rf_error *err)
     (void)err;
     const conv c = conv_of(&call->args);
     const conv_state *s = call->state;
-    conv_gemm g = gemm_of(&c);
+    conv_gemm g = gemm_of(&c, NULL);
     float *own = call->scratch;
     if (s) {
         g.weights = s->weights.data;
-        g.bias = s->bias;
+        g.out.bias = s->bias;
     } else {
         const conv_filter f = filter_of(&c);
         float *bias = own + conv_gemm_weight_floats(&g);
         conv_gemm_pack(&g, &f, own);
         conv_fill_bias(c.b, c.oc, bias_floats(&c), bias);
         g.weights = own;
-        g.bias = bias;
+        g.out.bias = bias;
         own += own_floats(&c, &g);
     }
     conv_gemm_run(&g, call->n_threads, own);

@@ -63,11 +63,11 @@ static size_t round_up(size_t bytes) { return (bytes + 63) / 64 * 64; }
 /* A dense 1x1 convolution does not care where rows end: the picture becomes one row. */
 static void flatten(conv_gemm *g)
 {
-    const conv_view *v[3] = {&g->x, &g->y, &g->res};
+    const conv_view *v[3] = {&g->x, &g->out.y, &g->out.res};
     if (g->ay.n != 1 || g->ax.n != 1 || g->ay.stride != 1 || g->ax.stride != 1 || g->ay.start ||
         g->ax.start || g->ay.in != g->ay.out || g->ax.in != g->ax.out)
         return;
-    for (int i = 0; i < (g->res.data ? 3 : 2); i++)
+    for (int i = 0; i < (g->out.res.data ? 3 : 2); i++)
         if (v[i]->y != v[i]->x * g->ax.in ||
             (g->n_images != 1 && v[i]->n != v[i]->y * g->ay.in))
             return;
@@ -145,8 +145,7 @@ static void copy_channels(float *dst, const conv_view *x, int64_t at, int64_t n)
         return;
     }
     for (; i < n; i++, at += x->c)
-        dst[i] = x->bf16 ? rf_bf16_to_f32(((const uint16_t *)x->data)[at])
-                         : ((const float *)x->data)[at];
+        dst[i] = conv_view_get(x, at);
 }
 
 /* The window of one output pixel, dense. */
@@ -187,8 +186,8 @@ static void open_block(const job *j, int64_t group, int64_t index, float *panel,
         b->a = (gemm_a){panel, NULL, 1, j->k, j->k};
     int64_t image = image0, oy = oy0, ox = ox0;
     for (int i = 0; i < b->n; i++) {
-        b->y_at[i] = image * g->y.n + oy * g->y.y + ox * g->y.x;
-        b->res_at[i] = image * g->res.n + oy * g->res.y + ox * g->res.x;
+        b->y_at[i] = image * g->out.y.n + oy * g->out.y.y + ox * g->out.y.x;
+        b->res_at[i] = image * g->out.res.n + oy * g->out.res.y + ox * g->out.res.x;
         if (!direct)
             copy_window(g, image, oy, ox, group_in, panel + i * j->k);
         if (++ox == g->ax.out) {
@@ -205,64 +204,13 @@ static void open_block(const job *j, int64_t group, int64_t index, float *panel,
 
 /* ---- writing ------------------------------------------------------------------------------------ */
 
-/* n of the VL channels from `oc` on, of one pixel. */
-static inline __attribute__((always_inline)) void store_vector(const conv_gemm *g, vf v, int64_t oc,
-                                                               int64_t y_at, int64_t r_at, int n,
-                                                               const bool bf16, const bool full)
-{
-    vf r = vset1(0);
-    v += vload(g->bias + oc);
-    if (g->res.data)
-        r = full ? vload_as(g->res.data, r_at + oc, g->res.bf16)
-                 : vload_part_as(g->res.data, r_at + oc, g->res.bf16, n);
-    v = g->post.res_before ? post_act(&g->post, v + r) : post_act(&g->post, v) + r;
-    if (full)
-        vstore_as(g->y.data, y_at + oc, bf16, v);
-    else
-        vstore_part_as(g->y.data, y_at + oc, bf16, v, n);
-}
-
-/* The same for channels that do not lie side by side. */
-static void scatter_vector(const conv_gemm *g, vf v, int64_t oc, int64_t y_at, int64_t r_at, int n)
-{
-    float r[VL] = {0}, o[VL];
-    for (int i = 0; g->res.data && i < n; i++) {
-        int64_t at = r_at + (oc + i) * g->res.c;
-        r[i] = g->res.bf16 ? rf_bf16_to_f32(((const uint16_t *)g->res.data)[at])
-                           : ((const float *)g->res.data)[at];
-    }
-    v += vload(g->bias + oc);
-    v = g->post.res_before ? post_act(&g->post, v + vload(r)) : post_act(&g->post, v) + vload(r);
-    vstore(o, v);
-    for (int i = 0; i < n; i++) {
-        int64_t at = y_at + (oc + i) * g->y.c;
-        if (g->y.bf16)
-            ((uint16_t *)g->y.data)[at] = rf_f32_to_bf16(o[i]);
-        else
-            ((float *)g->y.data)[at] = o[i];
-    }
-}
-
 /* oc counts through all groups; `left` channels of this group are still to come, at most GEMM_NB
  * are stored. */
 static void close_block(const conv_gemm *g, const block *b, const float *tile, int64_t oc,
                         int64_t left)
 {
-    const bool dense = g->y.c == 1 && (!g->res.data || g->res.c == 1);
-    for (int i = 0; i < b->n; i++, tile += GEMM_NB)
-        for (int j = 0; j < GEMM_NV && j * VL < left; j++) {
-            int64_t o = oc + j * VL, y = b->y_at[i], r = b->res_at[i];
-            int n = left - j * VL < VL ? (int)(left - j * VL) : VL;
-            vf v = vload(tile + j * VL);
-            if (!dense)
-                scatter_vector(g, v, o, y, r, n);
-            else if (n < VL)
-                store_vector(g, v, o, y, r, n, g->y.bf16, false);
-            else if (g->y.bf16)
-                store_vector(g, v, o, y, r, n, true, true);
-            else
-                store_vector(g, v, o, y, r, n, false, true);
-        }
+    for (int i = 0; i < b->n; i++)
+        conv_store_pixel(&g->out, tile + i * GEMM_NB, GEMM_NB, left, oc, b->y_at[i], b->res_at[i]);
 }
 
 /* ---- the loops ---------------------------------------------------------------------------------- */

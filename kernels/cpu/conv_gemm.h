@@ -7,21 +7,8 @@
 #ifndef RF_KERNELS_CPU_CONV_GEMM_H
 #define RF_KERNELS_CPU_CONV_GEMM_H
 
-#include "kernels/cpu/conv_common.h"
+#include "kernels/cpu/conv_store.h"
 #include "kernels/cpu/gemm.h"
-
-/* A tensor in the eyes of the engine: element strides, any order. */
-typedef struct conv_view {
-    void *data;
-    bool bf16;
-    int64_t n, c, y, x;
-} conv_view;
-
-static inline conv_view conv_view_of(const rf_tensor *t)
-{
-    return (conv_view){t->data,       t->dtype == RF_BF16, t->strides[0],
-                       t->strides[1], t->strides[2],       t->strides[3]};
-}
 
 /* One dimension of a window: output i looks at inputs i * stride + start + t * step, t < n. */
 typedef struct conv_axis {
@@ -29,16 +16,15 @@ typedef struct conv_axis {
     int64_t n, stride, start, step;
 } conv_axis;
 
-/* Output pixels go to y (and come from res) at the given strides from their data pointers, so a
+/* Output pixels go to out.y (and come from out.res) at the given strides from their data pointers, so a
  * phase of a transposed convolution is a view with larger strides. */
 typedef struct conv_gemm {
-    conv_view x, y, res; /* res.data NULL: none */
+    conv_view x;
+    conv_out out; /* the bias must be readable up to the next multiple of GEMM_NB */
     conv_axis ay, ax;
     int64_t n_images, groups, ic, oc; /* channels of one group */
     rf_pad_mode pad_mode;
-    post post;
     const float *weights; /* [group][oc block][tap][ic][GEMM_NB] */
-    const float *bias;    /* groups * oc, readable up to the next multiple of GEMM_NB */
 } conv_gemm;
 
 /* Weights as they are found: filter tap (ty, tx) of the window is w at (ky + ty * ky_step, ...). */

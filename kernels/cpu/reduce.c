@@ -10,6 +10,7 @@
  */
 #include "kernels/cpu/reduce.h"
 #include "kernels/cpu/vecmath.h"
+#include "runtime/base/half.h"
 #include "runtime/core/shape/normal.h"
 
 #include <math.h>
@@ -81,6 +82,12 @@ BODY vf accumulate(rf_reduce_kind kind, vf acc, vf x, vf centre)
 /* One number of n dense elements. */
 BODY double fold_row(rf_reduce_kind kind, const void *p, bool bf16, int64_t n, float centre)
 {
+    if (kind == RF_REDUCE_PROD) { /* leaves the range of f32 too easily */
+        double r = 1;
+        for (int64_t i = 0; i < n; i++)
+            r *= (double)(bf16 ? rf_bf16_to_f32(((const uint16_t *)p)[i]) : ((const float *)p)[i]);
+        return r;
+    }
     const vf c = vset1(centre), start = vset1((float)identity(kind));
     vf acc[4] = {start, start, start, start};
     int64_t i = 0;
@@ -98,10 +105,9 @@ BODY double fold_row(rf_reduce_kind kind, const void *p, bool bf16, int64_t n, f
         return (double)vsum((acc[0] + acc[1]) + (acc[2] + acc[3]));
     vf all = accumulate(kind, accumulate(kind, acc[0], acc[1], c),
                         accumulate(kind, acc[2], acc[3], c), c);
-    double r = (double)all[0];
-    for (int k = 1; k < VL; k++)
-        r = combine(kind, r, (double)all[k]);
-    return r;
+    if (vany_nan(all))
+        return (double)NAN;
+    return (double)(kind == RF_REDUCE_MAX ? vhmax(all) : vhmin(all));
 }
 
 /* Folds each of `rows` rows into acc[row]. */
@@ -189,12 +195,11 @@ static fold_fn *const folds[][2][2] = {
 
 /* --- the nest ----------------------------------------------------------------------------------- */
 
-/* Runs of rows that are summed in f32; products could leave its range. */
+/* Rows that are folded in f32 at a time. */
 static int64_t row_run(const reduce_job *job)
 {
     return job->r->kind == RF_REDUCE_PROD ? 1 : ROW_RUN;
 }
-static int64_t chunk(const reduce_job *job) { return job->r->kind == RF_REDUCE_PROD ? 1 : CHUNK; }
 
 static void plan(const rf_cpu_reduction *r, reduce_job *job)
 {
@@ -213,7 +218,7 @@ static void plan(const rf_cpu_reduction *r, reduce_job *job)
     rf_nd_operand(nd, x->rank, out_dims, out_strides);
     rf_nd_order(nd);
     job->inner_reduced = is_reduced(job, 0);
-    job->n_chunks = job->inner_reduced ? rf_nd_ceil_div(nd->dims[0], chunk(job)) : 1;
+    job->n_chunks = job->inner_reduced ? rf_nd_ceil_div(nd->dims[0], CHUNK) : 1;
     job->n_steps = job->n_chunks;
     job->n_units = 1;
     int kept_dim = job->inner_reduced ? 1 : 0;
@@ -256,10 +261,10 @@ static void fold_steps(const reduce_job *job, const char *x, const float *centre
     fold_fn *fold = folds[job->r->kind][job->bf16][!job->inner_reduced];
     if (job->inner_reduced) {
         for (int64_t s = begin; s < end; s++) {
-            int64_t first = s % job->n_chunks * chunk(job), n = nd->dims[0] - first;
+            int64_t first = s % job->n_chunks * CHUNK, n = nd->dims[0] - first;
             int64_t offset = first + reduced_offset(job, s / job->n_chunks);
             fold(rf_nd_at(x, offset, bytes), run, nd->strides[0][1],
-                 n < chunk(job) ? n : chunk(job), centre, nd->strides[1][1], acc);
+                 n < CHUNK ? n : CHUNK, centre, nd->strides[1][1], acc);
         }
         return;
     }

@@ -113,8 +113,20 @@ static inline __m128 vfold128_(vf v, __m128 (*op)(__m128, __m128))
 static inline __m128 vadd128_(__m128 a, __m128 b) { return a + b; }
 static inline __m128 vmax128_(__m128 a, __m128 b) { return _mm_max_ps(a, b); }
 static inline float vsum(vf v) { return _mm_cvtss_f32(vfold128_(v, vadd128_)); }
-/* Undefined order for NaN. */
+static inline __m128 vmin128_(__m128 a, __m128 b) { return _mm_min_ps(a, b); }
+/* Any result if there is a NaN. */
 static inline float vhmax(vf v) { return _mm_cvtss_f32(vfold128_(v, vmax128_)); }
+static inline float vhmin(vf v) { return _mm_cvtss_f32(vfold128_(v, vmin128_)); }
+static inline bool vany_nan(vf v)
+{
+#if VL == 16
+    return _mm512_cmp_ps_mask((__m512)v, (__m512)v, _CMP_UNORD_Q);
+#elif VL == 8
+    return _mm256_movemask_ps(_mm256_cmp_ps((__m256)v, (__m256)v, _CMP_UNORD_Q));
+#else
+    return _mm_movemask_ps(_mm_cmpunord_ps((__m128)v, (__m128)v));
+#endif
+}
 
 /* The first n (< VL) elements; the rest of the vector is zero. Reads and writes nothing else. */
 static inline vf vload_part(const float *p, int n)

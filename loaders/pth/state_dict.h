@@ -10,20 +10,28 @@
 
 /* Where the elements of a storage lie. */
 typedef struct rf_pth_record {
-    const rf_pickle_storage *storage; /* first reference to it */
+    const rf_pickle_storage *storage; /* any reference to it */
     const uint8_t *data;
 } rf_pth_record;
 
-/* Table of the storages that a pickle refers to, sorted by key.
- * Fails: RF_ERR_FORMAT if two references to one key disagree in dtype or size.
- * Owns: *out is an array of *n from u's env. */
-rf_status rf_pth_records(rf_unpickler *u, rf_pth_record **out, size_t *n, rf_error *err);
-/* NULL if absent. */
-rf_pth_record *rf_pth_find(rf_pth_record *records, size_t n, const char *key, size_t key_len);
+/* The storages that a pickle refers to, each once, sorted by key. */
+typedef struct rf_pth_table {
+    rf_env *env;
+    rf_pth_record *records;
+    size_t n, capacity;
+} rf_pth_table;
 
-/* Finds the state dict in `root` (unwrapping `model`, `state_dict` ...) and adds its tensors.
- * `records` are those of rf_pth_records with data set. */
+/* Fails: RF_ERR_FORMAT if two references to one key disagree in dtype or size.
+ * Owns: free with rf_pth_table_free, also after a failure. */
+rf_status rf_pth_table_make(const rf_unpickler *u, rf_pth_table *out, rf_error *err);
+void rf_pth_table_free(rf_pth_table *table);
+/* NULL if absent. */
+rf_pth_record *rf_pth_table_find(const rf_pth_table *table, const char *key, size_t key_len);
+size_t rf_pth_record_bytes(const rf_pth_record *record);
+
+/* Finds the state dict in `root` (unwrapping `model`, `state_dict` ...) and adds its tensors, whose
+ * elements the table's records hold. */
 rf_status rf_pth_add_tensors(rf_checkpoint *ckpt, rf_blob *blob, const rf_pickle_value *root,
-                             rf_pth_record *records, size_t n_records, rf_error *err);
+                             const rf_pth_table *table, rf_error *err);
 
 #endif

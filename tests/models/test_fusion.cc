@@ -88,8 +88,9 @@ TEST(Fusion, UnetGetsFastKernelsAndNothingElse)
         EXPECT_EQ(count_op(*all, "conv_transpose2d"), 2);
     }
     EXPECT_GE(count_kernel(f32, "winograd"), 6);
-    if (machine_has(n.bf16, "+bf16"))
+    if (machine_has(n.bf16, "+bf16")) {
         EXPECT_GE(count_kernel(bf16, "bf16") + count_kernel(bf16, "amx"), 6);
+    }
 }
 
 TEST(Fusion, RepvggFoldsToPlainConvolutions)

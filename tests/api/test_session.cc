@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Sessions through the public API: strides, several inputs and outputs, explain, profile, hooks.
+#include "tests/support/networks.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include <jansson.h>
+
+using namespace rft;
+
+namespace {
+
+// The same elements with the channels innermost, and with gaps between the rows.
+rf_tensor strided(const Array &a, std::vector<float> &store, bool channels_last)
+{
+    rf_tensor t = a.shape();
+    const int64_t c = a.dims[1], h = a.dims[2], w = a.dims[3], pitch = w + 5;
+    if (channels_last) {
+        const int64_t s[4] = {h * w * c, 1, w * c, c};
+        std::copy(s, s + 4, t.strides);
+    } else {
+        const int64_t s[4] = {c * h * pitch, h * pitch, pitch, 1};
+        std::copy(s, s + 4, t.strides);
+    }
+    store.assign(static_cast<size_t>(a.dims[0] * t.strides[0]), -77.0f);
+    t.data = store.data();
+    return t;
+}
+
+float &element(const rf_tensor &t, int64_t n, int64_t c, int64_t y, int64_t x)
+{
+    return static_cast<float *>(
+        t.data)[n * t.strides[0] + c * t.strides[1] + y * t.strides[2] + x * t.strides[3]];
+}
+
+template <typename F> void for_each(const Array &a, F f)
+{
+    size_t i = 0;
+    for (int64_t n = 0; n < a.dims[0]; n++)
+        for (int64_t c = 0; c < a.dims[1]; c++)
+            for (int64_t y = 0; y < a.dims[2]; y++)
+                for (int64_t x = 0; x < a.dims[3]; x++)
+                    f(i++, n, c, y, x);
+}
+
+TEST(Session, TakesAndGivesTensorsOfAnyStrides)
+{
+    Session s = open_session(finish_graph(two_convs()));
+    Array x = random_array("x", {2, 3, 19, 23}), want = run(s, x);
+    for (bool last : {false, true}) {
+        std::vector<float> in_store, out_store;
+        rf_tensor in = strided(x, in_store, last), out = strided(want, out_store, !last);
+        for_each(x, [&](size_t i, int64_t n, int64_t c, int64_t y, int64_t z) {
+            element(in, n, c, y, z) = x.data[i];
+        });
+        std::vector<float> in_before = in_store, expected = out_store;
+        rf_error err;
+        ASSERT_EQ(rf_session_run(s.get(), &in, 1, &out, 1, &err), RF_OK) << err.text;
+        EXPECT_EQ(in_store, in_before);
+        rf_tensor filled = out;
+        filled.data = expected.data();
+        for_each(want, [&](size_t i, int64_t n, int64_t c, int64_t y, int64_t z) {
+            element(filled, n, c, y, z) = want.data[i];
+        });
+        EXPECT_EQ(out_store, expected) << "elements differ, or gaps were written";
+    }
+}
+
+TEST(Session, HandsInputsThroughAndOutputsTwice)
+{
+    Net n("ends");
+    rf_value x = n.input("x", {1, 3, -1, -1}), z = n.input("z", {1, 3, -1, -1});
+    rf_value y = n.sum("y", n.conv("c", x, 3, 3, 3), z);
+    n.output("first", y);
+    n.output("input", x);
+    n.output("again", y);
+    Model model = finish_graph(n.take());
+    Session s = open_session(model);
+    Array a = random_array("a", {1, 3, 9, 8}), b = random_array("b", {1, 3, 9, 8}), got[3] = {a, b, a};
+    rf_tensor in[2] = {a.view(), b.view()};
+    rf_tensor out[3] = {got[0].view(), got[1].view(), got[2].view()};
+    rf_error err;
+    ASSERT_EQ(rf_session_run(s.get(), in, 2, out, 3, &err), RF_OK) << err.text;
+    EXPECT_EQ(got[1].data, a.data);
+    EXPECT_EQ(got[0].data, got[2].data);
+    EXPECT_NE(got[0].data, a.data);
+    EXPECT_EQ(rf_model_input_count(model.get()), 2);
+    EXPECT_EQ(rf_model_output_count(model.get()), 3);
+    rf_io_info info;
+    ASSERT_EQ(rf_model_output(model.get(), 2, &info, &err), RF_OK) << err.text;
+    EXPECT_STREQ(info.name, "again");
+    EXPECT_EQ(rf_model_output(model.get(), 3, &info, &err), RF_ERR_ARGUMENT);
+}
+
+TEST(Session, GivesTheSameBitsEveryTimeAndAfterOtherShapes)
+{
+    Session s = open_session(load_bytes(dea_net_safetensors(8)), {.threads = 2});
+    Array x = random_array("x", {1, 3, 40, 36}, 0, 1), first = run(s, x);
+    run(s, random_array("other", {1, 3, 64, 20}, 0, 1));
+    for (int i = 0; i < 5; i++)
+        EXPECT_EQ(run(s, x).data, first.data);
+}
+
+TEST(Session, OutlivesTheHandleOfItsModel)
+{
+    Model model = finish_graph(two_convs());
+    Session s = open_session(model);
+    Array x = random_array("x", {1, 3, 12, 12}), want = run(s, x);
+    model.reset();
+    EXPECT_EQ(run(s, x).data, want.data);
+}
+
+TEST(Session, ExplainsEveryStepOfTheLastShape)
+{
+    Session s = open_session(finish_graph(two_convs()));
+    const char *text;
+    rf_error err = {};
+    EXPECT_EQ(rf_session_explain(s.get(), &text, &err), RF_ERR_ARGUMENT) << "nothing is prepared yet";
+    run(s, random_array("x", {1, 3, 24, 20}));
+    std::vector<Step> all = steps(s);
+    ASSERT_GE(all.size(), 2u);
+    EXPECT_EQ(all[0].name, "first");
+    EXPECT_NE(all[0].line.find("1x8x24x20"), std::string::npos) << all[0].line;
+    EXPECT_NE(explain(s).find("GMAC"), std::string::npos);
+}
+
+TEST(Session, ProfileIsAChromeTraceOfEveryStep)
+{
+    Session s = open_session(finish_graph(two_convs()));
+    const char *text;
+    rf_error err = {};
+    EXPECT_EQ(rf_session_profile_json(s.get(), &text, &err), RF_ERR_ARGUMENT);
+    rf_session_profile(s.get(), true);
+    Array x = random_array("x", {1, 3, 24, 20});
+    run(s, x);
+    run(s, x);
+    rf_session_profile(s.get(), false);
+    run(s, x);
+    size_t n_steps = steps(s).size();
+    ASSERT_EQ(rf_session_profile_json(s.get(), &text, &err), RF_OK) << err.text;
+    json_error_t where;
+    json_t *root = json_loads(text, 0, &where);
+    ASSERT_NE(root, nullptr) << where.text;
+    json_t *events = json_object_get(root, "traceEvents");
+    EXPECT_EQ(json_array_size(events), 2 * n_steps);
+    double last = -1;
+    for (size_t i = 0; i < json_array_size(events); i++) {
+        json_t *e = json_array_get(events, i);
+        EXPECT_STREQ(json_string_value(json_object_get(e, "ph")), "X");
+        EXPECT_GE(json_number_value(json_object_get(e, "dur")), 0);
+        EXPECT_GE(json_number_value(json_object_get(e, "ts")), last);
+        last = json_number_value(json_object_get(e, "ts"));
+    }
+    json_decref(root);
+}
+
+TEST(Session, DeviceAndVersionAreInWords)
+{
+    Session s = open_session(finish_graph(two_convs()), {.threads = 2});
+    std::string device = rf_session_device(s.get());
+    EXPECT_EQ(device.rfind("cpu ", 0), 0u) << device;
+    EXPECT_NE(device.find("2 threads"), std::string::npos) << device;
+    EXPECT_EQ(rf_version(), static_cast<uint32_t>(RF_VERSION_MAJOR << 16 | RF_VERSION_MINOR << 8 |
+                                                  RF_VERSION_PATCH));
+    EXPECT_STREQ(rf_version_string(), "0.1.0");
+}
+
+struct LogLine {
+    rf_log_level level;
+    std::string text;
+};
+
+void collect(void *user, rf_log_level level, const char *text)
+{
+    static_cast<std::vector<LogLine> *>(user)->push_back({level, text});
+}
+
+TEST(Hooks, LoggerHearsOnlyWhatItAskedFor)
+{
+    for (rf_log_level level : {RF_LOG_WARN, RF_LOG_DEBUG}) {
+        std::vector<LogLine> lines;
+        rf_hooks hooks = {};
+        hooks.size = sizeof hooks;
+        hooks.logger = {collect, &lines, level};
+        Net n("needs a size", &hooks); // a reshape to one size: fusion gives up, and says so
+        rf_value x = n.input("x", {1, 3, -1, -1});
+        n.output("y", n.one("reshape", "flat", {n.relu("r", x)}, {ints("dims", {1, 192})}));
+        Session s = open_session(finish_graph(n.take()));
+        run(s, random_array("x", {1, 3, 8, 8}));
+        for (const LogLine &line : lines) {
+            EXPECT_LE(line.level, level);
+            EXPECT_EQ(line.text.find('\n'), std::string::npos);
+        }
+        EXPECT_EQ(lines.empty(), level == RF_LOG_WARN);
+    }
+}
+
+TEST(Hooks, HalfAnAllocatorIsRefused)
+{
+    Memory memory;
+    rf_hooks hooks = memory.hooks();
+    hooks.allocator.free = nullptr;
+    rf_graph *g = nullptr;
+    rf_error err = {};
+    EXPECT_EQ(rf_graph_create(&hooks, &g, &err), RF_ERR_ARGUMENT);
+    EXPECT_EQ(g, nullptr);
+    hooks = memory.hooks();
+    hooks.size = 1;
+    EXPECT_EQ(rf_graph_create(&hooks, &g, &err), RF_ERR_ARGUMENT);
+}
+
+// A caller that was compiled against an older header passes shorter structs.
+TEST(Hooks, ShorterParamsMeanDefaultsForTheRest)
+{
+    Model model = finish_graph(two_convs());
+    struct {
+        size_t size;
+        const char *device;
+    } old = {sizeof old, "ref"};
+    rf_session_params params;
+    memset(&params, 0xee, sizeof params);
+    memcpy(&params, &old, sizeof old);
+    rf_session *s = nullptr;
+    rf_error err = {};
+    ASSERT_EQ(rf_session_create(model.get(), &params, &s, &err), RF_OK) << err.text;
+    EXPECT_EQ(std::string(rf_session_device(s)).rfind("ref", 0), 0u);
+    rf_session_destroy(&s);
+}
+
+} // namespace
