@@ -8,7 +8,7 @@
 
 #include <algorithm>
 
-#include "loaders/arch/dea_net.h"
+#include "loaders/arch/arch.h"
 #include "loaders/loader.h"
 #include "runtime/fold/fold.h"
 
@@ -30,7 +30,7 @@ rf_status build_raw(rf_env *env, rf_blob *blob, bool fold, rf_graph **out, rf_er
     if (status == RF_OK)
         status = rf_graph_create_env(env, out, err);
     if (status == RF_OK)
-        status = rf_arch_dea_net_build_raw(ckpt, *out, err);
+        status = rf_arch_dea_net_build_raw(ckpt, *out, false, err);
     rf_checkpoint_destroy(&ckpt);
     rf_fold_audit_free(&audit);
     return status;

@@ -153,17 +153,16 @@ TEST_F(File, RefusesTargetsThatAreNoFiles)
 
 TEST_F(File, AFullDiskIsReportedAndLeavesNothing)
 {
-    // A file size limit fails writes as a full disk does.
-    EXPECT_EXIT(
-        {
-            signal(SIGXFSZ, SIG_IGN);
-            struct rlimit limit = {20, 20};
-            setrlimit(RLIMIT_FSIZE, &limit);
-            rf_status status = write(dir / "out", std::string(100, 'z'), true);
-            bool named = strstr(err.text, "out") != nullptr;
-            _exit(status == RF_ERR_IO && named && dir.list().empty() ? 0 : 1);
-        },
-        testing::ExitedWithCode(0), "");
+    // A file size limit fails writes as a full disk does; in a child, because it cannot be lifted.
+    auto child = [&] {
+        signal(SIGXFSZ, SIG_IGN);
+        rlimit limit{20, 20};
+        setrlimit(RLIMIT_FSIZE, &limit);
+        rf_status status = write(dir / "out", std::string(100, 'z'), true);
+        bool named = strstr(err.text, "out") != nullptr;
+        _exit(status == RF_ERR_IO && named && dir.list().empty() ? 0 : 1);
+    };
+    EXPECT_EXIT(child(), testing::ExitedWithCode(0), "");
 }
 
 } // namespace

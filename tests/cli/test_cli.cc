@@ -1,0 +1,412 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The command line driven end to end as a user drives it: files in, files out, JSON, exit codes,
+// messages. Pictures and a small checkpoint are made here.
+#include "tests/support/networks.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+
+#include <jansson.h>
+#include <sys/stat.h>
+
+using namespace rft;
+
+namespace {
+
+struct JsonDeleter {
+    void operator()(json_t *j) const { json_decref(j); }
+};
+using Json = std::unique_ptr<json_t, JsonDeleter>;
+
+Json parse(const std::string &text)
+{
+    json_error_t where;
+    Json j(json_loads(text.c_str(), JSON_REJECT_DUPLICATES, &where));
+    EXPECT_TRUE(j) << where.text << " in: " << text;
+    return j;
+}
+
+// "a.b.c" of a JSON object; NULL if a part is missing.
+json_t *at(const Json &root, const std::string &path)
+{
+    json_t *j = root.get();
+    for (size_t from = 0; j && from <= path.size();) {
+        size_t dot = std::min(path.find('.', from), path.size());
+        j = json_object_get(j, path.substr(from, dot - from).c_str());
+        from = dot + 1;
+    }
+    EXPECT_NE(j, nullptr) << path << " is missing";
+    return j;
+}
+
+double number(const Json &root, const std::string &path)
+{
+    return json_number_value(at(root, path));
+}
+
+class Cli : public testing::Test {
+protected:
+    CommandResult refold(std::vector<std::string> args, const std::map<std::string, std::string> &env = {})
+    {
+        const char *bin = getenv("REFOLD_BIN");
+        args.insert(args.begin(), bin ? bin : "refold");
+        return run_command(args, env);
+    }
+
+    CommandResult expect(int code, std::vector<std::string> args)
+    {
+        CommandResult r = refold(args);
+        EXPECT_EQ(r.code, code) << "refold " << args[0] << "\n" << r.out << r.err;
+        return r;
+    }
+
+    // Fails with this code, and a message on stderr that holds these words; the output stays empty.
+    void expect_refusal(int code, const std::vector<std::string> &args, const std::vector<std::string> &words)
+    {
+        CommandResult r = expect(code, args);
+        for (const std::string &w : words)
+            EXPECT_NE(r.err.find(w), std::string::npos) << "'" << w << "' is missing in: " << r.err;
+        if (code == 1) {
+            EXPECT_EQ(r.err.rfind("refold: ", 0), 0u) << r.err;
+        }
+    }
+
+    std::string model()
+    {
+        std::string path = dir_ / "tiny.safetensors";
+        if (!file_exists(path))
+            write_file(path, dea_net_safetensors(8));
+        return path;
+    }
+
+    std::string picture(const std::string &name, int64_t h, int64_t w)
+    {
+        Array a = random_array(name, {1, 3, h, w}, 0, 1);
+        rf_tensor t = a.view();
+        rf_error err;
+        EXPECT_EQ(rf_image_write((dir_ / name).c_str(), &t, &err), RF_OK) << err.text;
+        return dir_ / name;
+    }
+
+    std::string folder(const std::string &name)
+    {
+        EXPECT_EQ(mkdir((dir_ / name).c_str(), 0777), 0);
+        return dir_ / name;
+    }
+
+    TempDir dir_;
+};
+
+void expect_size(const std::string &path, int64_t h, int64_t w)
+{
+    int64_t width = 0, height = 0;
+    rf_error err;
+    EXPECT_EQ(rf_image_size(path.c_str(), &width, &height, &err), RF_OK) << err.text;
+    EXPECT_EQ(height, h) << path;
+    EXPECT_EQ(width, w) << path;
+}
+
+TEST_F(Cli, RunsOnOnePngAndOneJpeg)
+{
+    for (const char *name : {"in.png", "in.jpg"}) {
+        picture(name, 31, 45);
+        std::string out = dir_ / (std::string("out_") + name);
+        CommandResult r = expect(0, {"run", "-m", model(), dir_ / name, "-o", out});
+        EXPECT_EQ(r.err, "");
+        expect_size(out, 31, 45);
+    }
+    EXPECT_EQ(read_file(dir_ / "out_in.png").substr(1, 3), "PNG");
+    EXPECT_EQ(read_file(dir_ / "out_in.jpg").substr(0, 2), "\xff\xd8");
+}
+
+TEST_F(Cli, WritesWhatTheLibraryComputes)
+{
+    std::string in = picture("in.png", 22, 27);
+    expect(0, {"run", "-m", model(), in, "-o", dir_ / "out.png", "--threads", "1"});
+    rf_buffer x = {}, y = {};
+    rf_error err;
+    ASSERT_EQ(rf_image_read(in.c_str(), &x, &err), RF_OK) << err.text;
+    ASSERT_EQ(rf_image_read((dir_ / "out.png").c_str(), &y, &err), RF_OK) << err.text;
+    Array a({1, 3, 22, 27});
+    memcpy(a.data.data(), x.tensor.data, a.data.size() * sizeof(float));
+    Array want = run(open_session(load_file(model())), a);
+    double worst = 0;
+    for (size_t i = 0; i < want.data.size(); i++)
+        worst = std::max(worst, std::fabs(static_cast<double>(static_cast<float *>(y.tensor.data)[i]) - want.data[i]));
+    EXPECT_LE(worst, 0.5 / 255 + 1e-5);
+    rf_buffer_free(&x);
+    rf_buffer_free(&y);
+}
+
+TEST_F(Cli, RunsOnAFolderAndOnSeveralImages)
+{
+    std::string in = folder("in"), out = dir_ / "out", more = dir_ / "more";
+    picture("in/b.png", 20, 24);
+    picture("in/a.jpg", 16, 33);
+    write_file(in + "/notes.txt", "not a picture");
+    expect(0, {"run", "-m", model(), in, "-o", out});
+    expect_size(out + "/a.jpg", 16, 33);
+    expect_size(out + "/b.png", 20, 24);
+    EXPECT_FALSE(file_exists(out + "/notes.txt"));
+    CommandResult r = expect(0, {"run", "-m", model(), in + "/b.png", in + "/a.jpg", "-o", more, "--json"});
+    Json j = parse(r.out);
+    EXPECT_EQ(json_array_size(at(j, "images")), 2u);
+    EXPECT_EQ(read_file(out + "/b.png"), read_file(more + "/b.png"));
+}
+
+TEST_F(Cli, RunsOnNpyTensors)
+{
+    Array x = random_array("x", {2, 3, 18, 21}, 0, 1);
+    rf_tensor t = x.view();
+    rf_error err;
+    Model m = load_file(model());
+    rf_io_info in, out;
+    ASSERT_EQ(rf_model_input(m.get(), 0, &in, &err), RF_OK);
+    ASSERT_EQ(rf_model_output(m.get(), 0, &out, &err), RF_OK);
+    ASSERT_EQ(rf_npy_write((dir_ / "x.npy").c_str(), &t, &err), RF_OK) << err.text;
+    std::string input = std::string(in.name) + "=" + (dir_ / "x.npy");
+    expect(0, {"run", "-m", model(), "--input", input, "--output-dir", dir_ / "out", "--threads", "1"});
+    rf_buffer y = {};
+    ASSERT_EQ(rf_npy_read((dir_ / ("out/" + std::string(out.name) + ".npy")).c_str(), &y, &err), RF_OK)
+        << err.text;
+    Array want = run(open_session(m), x);
+    ASSERT_EQ(static_cast<size_t>(rf_tensor_elements(&y.tensor)), want.data.size());
+    EXPECT_EQ(memcmp(y.tensor.data, want.data.data(), want.data.size() * sizeof(float)), 0);
+    rf_buffer_free(&y);
+    expect_refusal(1, {"run", "-m", model(), "--input", "wrong=" + (dir_ / "x.npy"), "--output-dir", dir_ / "out"},
+                   {in.name});
+}
+
+TEST_F(Cli, FoldedFileGivesTheSamePictureBytes)
+{
+    std::string in = picture("in.png", 33, 26), folded = dir_ / "folded.safetensors";
+    CommandResult r = expect(0, {"fold", "-m", model(), "-o", folded});
+    EXPECT_NE(r.out.find("24 folds"), std::string::npos) << r.out;
+    expect(0, {"run", "-m", model(), in, "-o", dir_ / "a.png", "--threads", "1"});
+    expect(0, {"run", "-m", folded, in, "-o", dir_ / "b.png", "--threads", "1"});
+    EXPECT_EQ(read_file(dir_ / "a.png"), read_file(dir_ / "b.png"));
+    EXPECT_LT(read_file(folded).size(), read_file(model()).size());
+    // A folded file folds to itself.
+    expect(0, {"fold", "-m", folded, "-o", dir_ / "again.safetensors"});
+    expect(0, {"run", "-m", dir_ / "again.safetensors", in, "-o", dir_ / "c.png", "--threads", "1"});
+    EXPECT_EQ(read_file(dir_ / "a.png"), read_file(dir_ / "c.png"));
+}
+
+TEST_F(Cli, InfoNamesInputsOpsFoldsAndCost)
+{
+    Json j = parse(expect(0, {"info", "-m", model(), "--shape", "1x3x64x48", "--json"}).out);
+    EXPECT_STREQ(json_string_value(at(j, "architecture")), "dea_net");
+    EXPECT_STREQ(json_string_value(at(j, "format")), "safetensors");
+    EXPECT_EQ(number(j, "file_parameters"), 513065);
+    EXPECT_EQ(json_array_size(at(j, "folds")), 24u);
+    EXPECT_EQ(json_array_size(at(j, "inputs")), 1u);
+    EXPECT_EQ(static_cast<double>(json_array_size(at(j, "ops"))), number(j, "n_ops"));
+    EXPECT_GT(number(j, "macs"), 1e6);
+    EXPECT_GT(number(j, "peak_bytes"), number(j, "cost.arena_bytes"));
+    CommandResult text = expect(0, {"info", "-m", model()});
+    for (const char *word : {"dea_net", "513065", "deconv", "GMAC", "peak memory"})
+        EXPECT_NE(text.out.find(word), std::string::npos) << word << " is missing in:\n" << text.out;
+}
+
+TEST_F(Cli, VerifyComparesFoldedWithUnfolded)
+{
+    Json j = parse(expect(0, {"verify", "-m", model(), "--shape", "1x3x32x32", "--json"}).out);
+    EXPECT_TRUE(json_is_true(at(j, "ok")));
+    EXPECT_LE(number(j, "folded_error"), number(j, "bound"));
+    EXPECT_LE(number(j, "unfolded_error"), number(j, "bound"));
+    EXPECT_GT(number(j, "max_ref"), 0);
+    EXPECT_NE(expect(0, {"verify", "-m", model(), "--shape", "1x3x32x32"}).out.find("ok"), std::string::npos);
+}
+
+TEST_F(Cli, OpsListsEveryOpWithItsBackends)
+{
+    Json j = parse(expect(0, {"ops", "--json"}).out);
+    int n = 0;
+    for (; rf_op_name(n); n++)
+        EXPECT_TRUE(json_is_true(json_object_get(at(j, rf_op_name(n)), "ref"))) << rf_op_name(n);
+    EXPECT_EQ(json_object_size(j.get()), static_cast<size_t>(n));
+    EXPECT_NE(expect(0, {"ops"}).out.find("conv2d"), std::string::npos);
+}
+
+TEST_F(Cli, BenchReportsTimesMemoryAndMachine)
+{
+    const std::string file = dir_ / "bench.json";
+    expect(0, {"bench", "-m", model(), "--shape", "1x3x32x32", "--runs", "3", "--seconds", "0.01", "--json=" + file});
+    Json j = parse(read_file(file));
+    for (const char *part : {"warm", "cold", "first_run", "new_shape"})
+        for (const char *key : {"p50_ms", "p90_ms", "p99_ms", "min_ms", "max_ms"})
+            EXPECT_GT(number(j, std::string(part) + "." + key), 0) << part << "." << key;
+    EXPECT_GE(number(j, "warm.n"), 3);
+    EXPECT_LE(number(j, "warm.min_ms"), number(j, "warm.p50_ms"));
+    EXPECT_LE(number(j, "warm.p50_ms"), number(j, "warm.max_ms"));
+    for (const char *key : {"peak_bytes", "gflops", "images_per_s", "env.cores", "env.threads"})
+        EXPECT_GT(number(j, key), 0) << key;
+    for (const char *key : {"env.cpu", "env.refold", "env.commit", "device"})
+        EXPECT_TRUE(json_is_string(at(j, key))) << key;
+}
+
+TEST_F(Cli, EvalGivesPsnrAndSsim)
+{
+    folder("ref");
+    folder("in");
+    Array clear({1, 3, 24, 32}), noisy = clear;
+    rf_error err;
+    for (size_t i = 0; i < clear.data.size(); i++) {
+        clear.data[i] = static_cast<float>(i % 32) / 51; // exact in 8 bits
+        noisy.data[i] = clear.data[i] + (i % 2 ? 0.2f : 0.0f);
+    }
+    rf_tensor t = clear.view(), u = noisy.view();
+    for (const char *name : {"ref/one.png", "ref/two.png", "in/one.png"})
+        ASSERT_EQ(rf_image_write((dir_ / name).c_str(), &t, &err), RF_OK) << err.text;
+    ASSERT_EQ(rf_image_write((dir_ / "in/two.png").c_str(), &u, &err), RF_OK) << err.text;
+    Json j = parse(expect(0, {"eval", "--ref", dir_ / "ref", "--in", dir_ / "in", "--json"}).out);
+    json_t *one = json_array_get(at(j, "images"), 0), *two = json_array_get(at(j, "images"), 1);
+    EXPECT_NEAR(json_number_value(json_object_get(one, "ssim")), 1, 1e-9);
+    EXPECT_TRUE(json_is_null(json_object_get(one, "psnr_db"))) << "equal images have no finite PSNR";
+    EXPECT_NEAR(json_number_value(json_object_get(two, "psnr_db")), -10 * std::log10(0.2 * 0.2 / 2), 0.01);
+    EXPECT_LT(json_number_value(json_object_get(two, "ssim")), 0.9);
+}
+
+TEST_F(Cli, EvalRefusesSizesAndNamesThatDoNotMatch)
+{
+    folder("ref");
+    folder("in");
+    picture("ref/a.png", 16, 16);
+    expect_refusal(1, {"eval", "--ref", dir_ / "ref", "--in", dir_ / "in"}, {"a.png"});
+    picture("in/a.png", 16, 20);
+    expect_refusal(1, {"eval", "--ref", dir_ / "ref", "--in", dir_ / "in"}, {"20x16", "16x16"});
+}
+
+TEST_F(Cli, TilesAreAnnouncedAsInexactAndKeepTheSize)
+{
+    std::string in = picture("in.png", 70, 50);
+    CommandResult r = expect(0, {"run", "-m", model(), in, "-o", dir_ / "out.png", "--tile", "32"});
+    EXPECT_NE(r.err.find("approximate"), std::string::npos) << r.err;
+    expect_size(dir_ / "out.png", 70, 50);
+}
+
+TEST_F(Cli, ExplainAndProfileSayWhatRan)
+{
+    std::string in = picture("in.png", 20, 20), trace = dir_ / "trace.json";
+    CommandResult r = expect(0, {"run", "-m", model(), in, "-o", dir_ / "out.png", "--explain", "--profile", trace});
+    EXPECT_NE(r.out.find("conv2d"), std::string::npos) << r.out;
+    EXPECT_GT(json_array_size(at(parse(read_file(trace)), "traceEvents")), 50u);
+}
+
+TEST_F(Cli, UsageErrorsExitWith2)
+{
+    expect_refusal(2, {"frobnicate"}, {"frobnicate"});
+    expect_refusal(2, {"run"}, {"expected"});
+    expect_refusal(2, {"run", "-m", model()}, {"-o OUT"});
+    expect_refusal(2, {"run", "x.png", "-o", "y.png"}, {"-m MODEL"});
+    expect_refusal(2, {"run", "-m", model(), "--no-such-option", "x.png", "-o", "y.png"}, {"no-such-option"});
+    expect_refusal(2, {"run", "-m", model(), "-p", "f8", "x.png", "-o", "y.png"}, {"f8", "bf16"});
+    expect_refusal(2, {"run", "-m", model(), "--tile", "many", "x.png", "-o", "y.png"}, {"many"});
+    expect_refusal(2, {"run", "-m", model(), "--threads", "0", "x.png", "-o", "y.png"}, {"--threads", "0"});
+    expect_refusal(2, {"fold", "-m", model()}, {"-o"});
+    expect_refusal(2, {"bench", "-m", model(), "--shape", "1x3x"}, {"1x3x"});
+    EXPECT_EQ(refold({}).code, 2);
+}
+
+TEST_F(Cli, HelpAndVersionExitWith0)
+{
+    EXPECT_NE(expect(0, {"--help"}).out.find("run"), std::string::npos);
+    EXPECT_NE(expect(0, {"--version"}).out.find("0.1.0"), std::string::npos);
+    for (const char *command : {"run", "info", "fold", "verify", "bench", "eval", "ops"})
+        EXPECT_NE(expect(0, {command, "--help"}).out.find("Usage"), std::string::npos) << command;
+}
+
+TEST_F(Cli, BadModelsAreNamed)
+{
+    std::string in = picture("in.png", 20, 20), bytes = dea_net_safetensors(8);
+    auto refused = [&](const std::string &m, const std::vector<std::string> &words) {
+        expect_refusal(1, {"run", "-m", m, in, "-o", dir_ / "out.png"}, words);
+        EXPECT_FALSE(file_exists(dir_ / "out.png"));
+    };
+    refused(dir_ / "missing.pth", {"missing.pth"});
+    refused(dir_.path(), {dir_.path()});
+    write_file(dir_ / "text.pth", "this is no checkpoint at all, only a line of text\n");
+    refused(dir_ / "text.pth", {"text.pth"});
+    write_file(dir_ / "empty.pth", "");
+    refused(dir_ / "empty.pth", {"empty.pth"});
+    write_file(dir_ / "short.safetensors", bytes.substr(0, bytes.size() / 2));
+    refused(dir_ / "short.safetensors", {"short.safetensors"});
+    write_file(dir_ / "four.safetensors", dea_net_safetensors(8, [](const std::string &name) {
+                   return name != "up_level1_block3.conv1.conv1_2.conv.weight";
+               }));
+    refused(dir_ / "four.safetensors", {"up_level1_block3"});
+    std::string other = "{\"some.weight\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}   ";
+    other.resize(72, ' ');
+    write_file(dir_ / "other.safetensors", std::string("\x48\0\0\0\0\0\0\0", 8) + other + std::string(4, 0));
+    refused(dir_ / "other.safetensors", {"other.safetensors", "some.weight"});
+}
+
+TEST_F(Cli, BadImagesAreNamedAndLeaveNoOutput)
+{
+    std::string good = picture("good.png", 30, 30), bytes = read_file(good);
+    auto refused = [&](const std::string &image, const std::vector<std::string> &words) {
+        expect_refusal(1, {"run", "-m", model(), image, "-o", dir_ / "out.png"}, words);
+        EXPECT_FALSE(file_exists(dir_ / "out.png"));
+    };
+    refused(dir_ / "missing.png", {"missing.png"});
+    write_file(dir_ / "cut.png", bytes.substr(0, bytes.size() / 2));
+    refused(dir_ / "cut.png", {"cut.png"});
+    write_file(dir_ / "text.png", "no picture");
+    refused(dir_ / "text.png", {"text.png"});
+    refused(picture("small.png", 12, 30), {"small.png", "13", "12"});
+}
+
+TEST_F(Cli, AFailedRunLeavesTheOldOutputAndNoPieces)
+{
+    std::string in = picture("in.png", 30, 30), out = folder("out") + "/out.png";
+    write_file(out, "old");
+    write_file(dir_ / "cut.png", read_file(in).substr(0, 400));
+    expect_refusal(1, {"run", "-m", model(), dir_ / "cut.png", "-o", out}, {"cut.png"});
+    EXPECT_EQ(read_file(out), "old");
+    expect_refusal(1, {"fold", "-m", dir_ / "cut.png", "-o", out}, {"cut.png"});
+    EXPECT_EQ(read_file(out), "old");
+    CommandResult r = run_command({"ls", "-A", dir_ / "out"});
+    EXPECT_EQ(r.out, "out.png\n");
+    expect_refusal(1, {"run", "-m", model(), in, "-o", dir_ / "no/such/folder.png"}, {"folder.png"});
+    expect_refusal(1, {"run", "-m", model(), in, "-o", dir_ / "out.tiff"}, {"out.tiff", ".png"});
+    expect_refusal(1, {"fold", "-m", model(), "-o", dir_ / "no/such/x.safetensors"}, {"x.safetensors"});
+}
+
+TEST_F(Cli, OneBadImageDoesNotStopTheOthers)
+{
+    std::string in = folder("in"), out = dir_ / "out";
+    picture("in/a.png", 20, 20);
+    write_file(in + "/b.png", "no picture");
+    picture("in/c.png", 20, 20);
+    expect_refusal(1, {"run", "-m", model(), in, "-o", out}, {"b.png"});
+    EXPECT_EQ(run_command({"ls", "-A", out}).out, "a.png\nc.png\n");
+}
+
+TEST_F(Cli, DevicePrecisionAndCapAreRefusedWithReasons)
+{
+    std::string in = picture("in.png", 64, 64), out = dir_ / "out.png";
+    expect_refusal(1, {"run", "-m", model(), in, "-o", out, "--device", "cuda"}, {"cuda"});
+    expect_refusal(1, {"run", "-m", model(), in, "-o", out, "--device", "tpu"}, {"tpu", "cpu"});
+    expect_refusal(1, {"run", "-m", model(), in, "-o", out, "--precision", "f16"}, {"f16"});
+    expect_refusal(1, {"run", "-m", model(), in, "-o", out, "--memory-cap", "100K"}, {"102400"});
+    EXPECT_FALSE(file_exists(out));
+    expect(0, {"run", "-m", model(), in, "-o", out, "--device", "auto", "--precision", "bf16", "--memory-cap", "1G"});
+}
+
+TEST_F(Cli, ForcedInstructionSetsGiveNearlyTheSamePicture)
+{
+    std::string in = picture("in.png", 40, 40);
+    expect(0, {"run", "-m", model(), in, "-o", dir_ / "own.png"});
+    for (const char *isa : {"baseline", "avx2", "avx512"}) {
+        std::string out = dir_ / (std::string(isa) + ".png");
+        CommandResult r = refold({"run", "-m", model(), in, "-o", out}, {{"REFOLD_CPU", isa}});
+        ASSERT_EQ(r.code, 0) << r.err;
+        Json j = parse(expect(0, {"eval", "--ref", dir_ / "own.png", "--in", out, "--json"}).out);
+        json_t *psnr = at(j, "mean_psnr_db");
+        EXPECT_TRUE(json_is_null(psnr) || json_number_value(psnr) > 60) << isa;
+    }
+}
+
+} // namespace

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One op case against one kernel. A case is a line of data (cases/*.def); a variant fixes what the
+// planner decides: dtypes, layouts, alignment. Every run has guard zones round each buffer, outputs
+// and scratch poisoned with NaN, inputs compared afterwards, a second run that must give the same
+// bits, and the memory balance of the environment. The oracle is kernels/ref in float64 storage on
+// the same (already rounded) inputs.
+#ifndef RF_TESTS_OPS_HARNESS_H
+#define RF_TESTS_OPS_HARNESS_H
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/cpu/cpu.h"
+#include "kernels/ref/ref.h"
+
+namespace ops {
+
+// inputs: tokens separated by spaces, "-" for an absent one: dims "2x3x4" ("s": rank 0), then any of
+//   *       a constant (weights)
+//   ~       statistics: f32 and planar even where data is half and NHWC
+//   :dtype  this dtype in every variant
+//   @fill   pos (0.1 to 2), wide (-20 to 20), special (NaN, infinities, denormals, huge), idxN
+//           (-N to N-1); otherwise -1 to 1, integers -100 to 100
+// attrs: key=value separated by spaces; outputs=N for ops with a variable number.
+struct Case {
+    rf_op op;
+    const char *name, *inputs, *attrs;
+    std::string full_name() const; // conv2d_3x3_c32
+};
+const std::vector<Case> &all_cases();
+// Parses "key=value ..." into attributes; returns the message of a failure.
+std::string parse_attrs(rf_op op, const std::string &text, rf_attrs *attrs, int *n_out);
+
+enum class Layout { plain, nhwc, view };
+struct Variant {
+    rf_dtype in, out, weights;
+    Layout in_layout, out_layout;
+    std::string text() const;
+};
+// What makes sense for this case; `reference`: every float dtype and layout, else what cpu may see.
+std::vector<Variant> variants_of(const Case &c, bool reference);
+
+// Elements between guard zones.
+class Buffer {
+public:
+    Buffer(const rf_tensor &desc, bool misaligned);
+    rf_tensor tensor;      // data points at the elements
+    void poison();         // NaN in every float dtype
+    bool guards_intact() const;
+    bool gaps_intact() const; // bytes between the elements of a view are still poison
+    const std::vector<uint8_t> &bytes() const { return raw_; }
+    void set_bytes(const std::vector<uint8_t> &bytes) { raw_ = bytes; }
+
+private:
+    std::vector<uint8_t> raw_;
+    size_t begin_, span_; // of the elements inside raw_
+};
+
+// A case made concrete for a variant.
+class Instance {
+public:
+    Instance(const Case &c, const Variant &v, bool misaligned);
+    const std::string &problem() const { return problem_; } // shape function's message
+    bool accepts(const rf_kernel &kernel, int n_threads) const;
+    // Runs the kernel in every way; "" or what is wrong with it. *worst gets the largest error as a
+    // multiple of the tolerance without exceptions.
+    std::string run(const rf_kernel &kernel, const rf_backend *backend, int n_threads, bool with_packs,
+                    double *worst) const;
+
+private:
+    friend struct Runner;
+    rf_kernel_desc desc(int n_threads) const;
+    const Case &case_;
+    Variant variant_;
+    rf_attrs attrs_;
+    int n_out_ = 1;
+    std::string problem_;
+    std::vector<std::unique_ptr<Buffer>> in_; // null: absent
+    std::vector<bool> constant_;
+    mutable std::vector<rf_tensor> planned_;  // inputs as the planner sees them: data only of constants
+    mutable std::vector<rf_tensor> out_;      // descriptions, no data
+};
+
+// Runs a case on every kernel of a table that accepts it; "" or the first problem, with its trace.
+// *n_runs counts the kernels.
+std::string run_case(const Case &c, const rf_backend *backend, const rf_kernel *const *kernels, size_t n_kernels,
+                     bool reference, int *n_runs, double *worst = nullptr);
+
+} // namespace ops
+#endif
