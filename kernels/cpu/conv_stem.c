@@ -12,7 +12,7 @@
 
 enum {
     MAX_CHANNELS = 4,
-    STRIP = 480, /* output pixels at a time; a multiple of GEMM_MR and of 4 * VL */
+    STRIP = 384, /* output pixels at a time; a multiple of GEMM_MR and of 4 * VL */
 };
 
 typedef struct stem {
