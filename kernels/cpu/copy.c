@@ -287,7 +287,8 @@ static void run_job(copy_job *job, int n_threads, int64_t n)
         int k = d == job->dim[0] ? 0 : d == job->dim[1] ? 1 : -1;
         units *= k < 0 ? job->nd.dims[d] : rf_nd_ceil_div(job->nd.dims[d], job->tile[k]);
     }
-    rf_parallel_for(rf_nd_threads(n_threads, n), units, 1, copy_range, job);
+    /* A copy does little with an element: threads pay from a few times more of them. */
+    rf_parallel_for(rf_nd_threads(n_threads, n / 4), units, 1, copy_range, job);
 }
 
 static int64_t clamp64(int64_t x, int64_t lo, int64_t hi)

@@ -26,7 +26,7 @@ void rf_plan_explain(const rf_plan *plan, rf_str *out)
         rf_str_printf(out, "  [%s%s]\n", s->kernel->why ? s->kernel->why : "general",
                       s->backend != plan->params.backend ? "; no faster kernel takes this form" : "");
     }
-    rf_str_printf(out, "%zu steps, %.3f GMAC, arena %.1f MiB, scratch %.1f MiB, constants %.1f MiB\n", plan->n_steps,
+    rf_str_printf(out, "total: %zu steps, %.3f GMAC, arena %.1f MiB, scratch %.1f MiB, constants %.1f MiB\n", plan->n_steps,
                   (double)plan->macs * 1e-9, (double)plan->arena_bytes / 1048576.0,
                   (double)plan->scratch_bytes / 1048576.0, (double)plan->const_bytes / 1048576.0);
 }

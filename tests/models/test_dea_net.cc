@@ -211,8 +211,9 @@ TEST(DeaNet, BatchOfTwoEqualsTwoRuns)
 TEST(DeaNet, FoldingLeavesNoTraceInTheGraph)
 {
     rf_model_info folded, unfolded;
-    rf_model_get_info(load_bytes(tiny()).get(), &folded);
-    rf_model_get_info(load_bytes(tiny(), true).get(), &unfolded);
+    Model with_folds = load_bytes(tiny()), without = load_bytes(tiny(), true);
+    rf_model_get_info(with_folds.get(), &folded);
+    rf_model_get_info(without.get(), &unfolded);
     EXPECT_EQ(folded.n_folds, 24);
     EXPECT_EQ(unfolded.n_folds, 0);
     EXPECT_EQ(folded.n_file_parameters, 513065);

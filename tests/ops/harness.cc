@@ -13,13 +13,18 @@
 #include "runtime/core/strided.h"
 #include "tests/ops/tolerance.h"
 
-namespace ops {
-namespace {
+namespace ops
+{
+namespace
+{
 
 constexpr size_t guard_bytes = 256;
 constexpr uint8_t guard = 0xa5, poisoned = 0xff;
 
-bool is_float(rf_dtype t) { return t <= RF_BF16; }
+bool is_float(rf_dtype t)
+{
+    return t <= RF_BF16;
+}
 
 // SplitMix64: the same numbers on every machine.
 struct Random {
@@ -59,7 +64,8 @@ Token parse_token(const std::string &text)
     }
     size_t end = text.find_first_of("*~:@");
     std::string dims = text.substr(0, end);
-    for (std::istringstream in(dims == "s" ? "" : dims); in.good() && !dims.empty() && dims != "s";) {
+    for (std::istringstream in(dims == "s" ? "" : dims);
+         in.good() && !dims.empty() && dims != "s";) {
         std::string part;
         std::getline(in, part, 'x');
         t.dims[t.rank++] = std::atoll(part.c_str());
@@ -92,9 +98,9 @@ std::vector<Token> parse_inputs(const Case &c)
 
 double special_value(uint64_t i)
 {
-    static const double values[] = {0.0,     -0.0,    INFINITY, -INFINITY, NAN,    1e-40,  -1e-40,
-                                    1e30,    -1e30,   1e-30,    88.0,      -88.0,  104.0,  -104.0,
-                                    1.0,     -1.0,    0.5,      2.5,       -2.5,   65504.0, 3.0e38};
+    static const double values[] = {0.0,  -0.0,  INFINITY, -INFINITY, NAN,   1e-40,   -1e-40,
+                                    1e30, -1e30, 1e-30,    88.0,      -88.0, 104.0,   -104.0,
+                                    1.0,  -1.0,  0.5,      2.5,       -2.5,  65504.0, 3.0e38};
     return values[i % (sizeof values / sizeof values[0])];
 }
 
@@ -174,7 +180,10 @@ std::vector<uint8_t> element_bytes(const rf_tensor &t)
 
 } // namespace
 
-std::string Case::full_name() const { return std::string(rf_op_get(op)->name) + "_" + name; }
+std::string Case::full_name() const
+{
+    return std::string(rf_op_get(op)->name) + "_" + name;
+}
 
 const std::vector<Case> &all_cases()
 {
@@ -228,8 +237,9 @@ std::string parse_attrs(rf_op op, const std::string &text, rf_attrs *attrs, int 
 std::string Variant::text() const
 {
     static const char *const names[] = {"plain", "nhwc", "view"};
-    return std::string(rf_dtype_name(in)) + " " + names[(int)in_layout] + " -> " + rf_dtype_name(out) + " " +
-           names[(int)out_layout] + ", weights " + rf_dtype_name(weights);
+    return std::string(rf_dtype_name(in)) + " " + names[(int)in_layout] + " -> " +
+           rf_dtype_name(out) + " " + names[(int)out_layout] + ", weights " +
+           rf_dtype_name(weights);
 }
 
 std::vector<Variant> variants_of(const Case &c, bool reference)
@@ -282,7 +292,10 @@ Buffer::Buffer(const rf_tensor &desc, bool misaligned) : tensor(desc)
     poison();
 }
 
-void Buffer::poison() { std::memset(raw_.data() + begin_, poisoned, span_); }
+void Buffer::poison()
+{
+    std::memset(raw_.data() + begin_, poisoned, span_);
+}
 
 bool Buffer::guards_intact() const
 {
@@ -310,12 +323,16 @@ Instance::Instance(const Case &c, const Variant &v, bool misaligned) : case_(c),
         rf_tensor desc = {};
         desc.rank = t.rank;
         std::copy(t.dims, t.dims + t.rank, desc.dims);
-        desc.dtype = t.fixed ? t.dtype : t.constant ? v.weights : t.statistics && v.in != RF_F64 ? RF_F32 : v.in;
+        desc.dtype = t.fixed                          ? t.dtype
+                     : t.constant                     ? v.weights
+                     : t.statistics && v.in != RF_F64 ? RF_F32
+                                                      : v.in;
         set_layout(&desc, t.constant || t.statistics ? Layout::plain : v.in_layout);
         in_.push_back(t.absent ? nullptr : std::make_unique<Buffer>(desc, misaligned));
         constant_.push_back(t.constant);
         if (!t.absent)
-            each_offset(desc, [&](int64_t offset) { put(in_.back()->tensor, offset, draw(t, random)); });
+            each_offset(desc,
+                        [&](int64_t offset) { put(in_.back()->tensor, offset, draw(t, random)); });
     }
     for (size_t i = 0; i < in_.size(); i++) {
         planned_.push_back(in_[i] ? in_[i]->tensor : rf_tensor{});
@@ -369,8 +386,9 @@ struct Runner {
     rf_error err = {};
 
     std::string prepare(bool with_packs);
-    std::string execute(const std::vector<Buffer *> &outputs, const Buffer *replaced, int replaced_in);
-    std::string check_inputs(const std::vector<std::vector<uint8_t>> &before, const Buffer *replaced);
+    std::string execute(const std::vector<Buffer *> &outputs, const Buffer *replaced,
+                        int replaced_in);
+    std::string check_inputs(const std::vector<std::vector<uint8_t>> &before);
     std::string check_outputs(double *worst);
     std::string check_in_place();
     std::string all(double *worst);
@@ -392,7 +410,8 @@ std::string Runner::prepare(bool with_packs)
 }
 
 // Runs once; input `replaced_in` (if any) is read from the buffer `replaced` instead of its own.
-std::string Runner::execute(const std::vector<Buffer *> &outputs, const Buffer *replaced, int replaced_in)
+std::string Runner::execute(const std::vector<Buffer *> &outputs, const Buffer *replaced,
+                            int replaced_in)
 {
     rf_kernel_desc d = self.desc(n_threads);
     rf_kernel_call call = {};
@@ -401,7 +420,8 @@ std::string Runner::execute(const std::vector<Buffer *> &outputs, const Buffer *
     call.state = state;
     for (size_t i = 0; i < self.in_.size(); i++)
         if (self.in_[i])
-            call.args.in[i] = replaced && (int)i == replaced_in ? &replaced->tensor : &self.in_[i]->tensor;
+            call.args.in[i] =
+                replaced && (int)i == replaced_in ? &replaced->tensor : &self.in_[i]->tensor;
     for (size_t i = 0; i < outputs.size(); i++)
         call.args.out[i] = &outputs[i]->tensor;
     rf_tensor bytes = {};
@@ -424,9 +444,8 @@ std::string Runner::execute(const std::vector<Buffer *> &outputs, const Buffer *
     return "";
 }
 
-std::string Runner::check_inputs(const std::vector<std::vector<uint8_t>> &before, const Buffer *replaced)
+std::string Runner::check_inputs(const std::vector<std::vector<uint8_t>> &before)
 {
-    (void)replaced;
     for (size_t i = 0; i < self.in_.size(); i++)
         if (self.in_[i] && self.in_[i]->bytes() != before[i])
             return "changed input " + std::to_string(i) + " or wrote beside it";
@@ -457,7 +476,8 @@ const std::vector<std::vector<double>> &Runner::oracle()
 {
     static std::map<std::string, std::vector<std::vector<double>>> cache;
     const Variant &v = self.variant_;
-    std::string key = self.case_.full_name() + " " + std::to_string(v.in) + " " + std::to_string(v.weights);
+    std::string key =
+        self.case_.full_name() + " " + std::to_string(v.in) + " " + std::to_string(v.weights);
     auto found = cache.find(key);
     if (found != cache.end())
         return found->second;
@@ -487,8 +507,8 @@ const std::vector<std::vector<uint8_t>> &Runner::exact_oracle()
 {
     static std::map<std::string, std::vector<std::vector<uint8_t>>> cache;
     const Variant &v = self.variant_;
-    std::string key = self.case_.full_name() + " " + std::to_string(v.in) + " " + std::to_string(v.weights) + " " +
-                      std::to_string(v.out);
+    std::string key = self.case_.full_name() + " " + std::to_string(v.in) + " " +
+                      std::to_string(v.weights) + " " + std::to_string(v.out);
     auto found = cache.find(key);
     if (found != cache.end())
         return found->second;
@@ -514,11 +534,13 @@ std::string Runner::check_outputs(double *worst)
             return where + "wrote outside of it";
         if (!out[i]->gaps_intact())
             return where + "wrote between the elements of a view";
-        bool exact = rf_op_get(self.case_.op)->tolerance == RF_TOL_EXACT || !is_float(out[i]->tensor.dtype);
+        bool exact =
+            rf_op_get(self.case_.op)->tolerance == RF_TOL_EXACT || !is_float(out[i]->tensor.dtype);
         if (exact && element_bytes(out[i]->tensor) != exact_oracle()[i])
             return where + "elements differ from those of the reference";
-        std::string wrong = exact ? "" : compare(self.case_.op, kernel.name, out[i]->tensor.dtype,
-                                                 elements(out[i]->tensor), oracle()[i], worst);
+        std::string wrong = exact ? ""
+                                  : compare(self.case_.op, kernel.name, out[i]->tensor.dtype,
+                                            elements(out[i]->tensor), oracle()[i], worst);
         if (!wrong.empty())
             return where + wrong;
     }
@@ -568,7 +590,7 @@ std::string Runner::all(double *worst)
             b->poison();
         std::string wrong = execute(outputs, nullptr, -1);
         if (wrong.empty())
-            wrong = check_inputs(inputs, nullptr);
+            wrong = check_inputs(inputs);
         if (wrong.empty() && !again)
             wrong = check_outputs(worst);
         for (size_t i = 0; wrong.empty() && i < out.size(); i++)
@@ -580,11 +602,11 @@ std::string Runner::all(double *worst)
             return wrong;
     }
     std::string wrong = check_in_place();
-    return wrong.empty() ? check_inputs(inputs, nullptr) : wrong;
+    return wrong.empty() ? check_inputs(inputs) : wrong;
 }
 
-std::string Instance::run(const rf_kernel &kernel, const rf_backend *backend, int n_threads, bool with_packs,
-                          double *worst) const
+std::string Instance::run(const rf_kernel &kernel, const rf_backend *backend, int n_threads,
+                          bool with_packs, double *worst) const
 {
     Runner runner = {*this, kernel, backend, n_threads};
     if (rf_env_create(nullptr, &runner.env, &runner.err) != RF_OK)
@@ -606,8 +628,8 @@ std::string Instance::run(const rf_kernel &kernel, const rf_backend *backend, in
     return wrong;
 }
 
-std::string run_case(const Case &c, const rf_backend *backend, const rf_kernel *const *kernels, size_t n_kernels,
-                     bool reference, int *n_runs, double *worst)
+std::string run_case(const Case &c, const rf_backend *backend, const rf_kernel *const *kernels,
+                     size_t n_kernels, bool reference, int *n_runs, double *worst)
 {
     double ignored = 0;
     for (const Variant &v : variants_of(c, reference))

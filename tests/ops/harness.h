@@ -16,9 +16,11 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/ref/ref.h"
 
-namespace ops {
+namespace ops
+{
 
-// inputs: tokens separated by spaces, "-" for an absent one: dims "2x3x4" ("s": rank 0), then any of
+// inputs: tokens separated by spaces, "-" for an absent one: dims "2x3x4" ("s": rank 0), then any
+// of
 //   *       a constant (weights)
 //   ~       statistics: f32 and planar even where data is half and NHWC
 //   :dtype  this dtype in every variant
@@ -44,33 +46,34 @@ struct Variant {
 std::vector<Variant> variants_of(const Case &c, bool reference);
 
 // Elements between guard zones.
-class Buffer {
-public:
+class Buffer
+{
+  public:
     Buffer(const rf_tensor &desc, bool misaligned);
-    rf_tensor tensor;      // data points at the elements
-    void poison();         // NaN in every float dtype
+    rf_tensor tensor; // data points at the elements
+    void poison();    // NaN in every float dtype
     bool guards_intact() const;
     bool gaps_intact() const; // bytes between the elements of a view are still poison
     const std::vector<uint8_t> &bytes() const { return raw_; }
-    void set_bytes(const std::vector<uint8_t> &bytes) { raw_ = bytes; }
 
-private:
+  private:
     std::vector<uint8_t> raw_;
     size_t begin_, span_; // of the elements inside raw_
 };
 
 // A case made concrete for a variant.
-class Instance {
-public:
+class Instance
+{
+  public:
     Instance(const Case &c, const Variant &v, bool misaligned);
     const std::string &problem() const { return problem_; } // shape function's message
     bool accepts(const rf_kernel &kernel, int n_threads) const;
     // Runs the kernel in every way; "" or what is wrong with it. *worst gets the largest error as a
     // multiple of the tolerance without exceptions.
-    std::string run(const rf_kernel &kernel, const rf_backend *backend, int n_threads, bool with_packs,
-                    double *worst) const;
+    std::string run(const rf_kernel &kernel, const rf_backend *backend, int n_threads,
+                    bool with_packs, double *worst) const;
 
-private:
+  private:
     friend struct Runner;
     rf_kernel_desc desc(int n_threads) const;
     const Case &case_;
@@ -80,14 +83,15 @@ private:
     std::string problem_;
     std::vector<std::unique_ptr<Buffer>> in_; // null: absent
     std::vector<bool> constant_;
-    mutable std::vector<rf_tensor> planned_;  // inputs as the planner sees them: data only of constants
-    mutable std::vector<rf_tensor> out_;      // descriptions, no data
+    mutable std::vector<rf_tensor>
+        planned_;                        // inputs as the planner sees them: data only of constants
+    mutable std::vector<rf_tensor> out_; // descriptions, no data
 };
 
 // Runs a case on every kernel of a table that accepts it; "" or the first problem, with its trace.
 // *n_runs counts the kernels.
-std::string run_case(const Case &c, const rf_backend *backend, const rf_kernel *const *kernels, size_t n_kernels,
-                     bool reference, int *n_runs, double *worst = nullptr);
+std::string run_case(const Case &c, const rf_backend *backend, const rf_kernel *const *kernels,
+                     size_t n_kernels, bool reference, int *n_runs, double *worst = nullptr);
 
 } // namespace ops
 #endif

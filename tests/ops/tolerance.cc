@@ -6,12 +6,14 @@
 #include <cstdio>
 #include <cstring>
 
-namespace ops {
-namespace {
+namespace ops
+{
+namespace
+{
 
 struct Format {
-    int digits;       // of the significand, with the hidden one
-    int least;        // exponent of the smallest normal number
+    int digits; // of the significand, with the hidden one
+    int least;  // exponent of the smallest normal number
     double largest;
 };
 
@@ -40,7 +42,8 @@ double ulp(rf_dtype dtype, double x)
 std::string describe(size_t i, double got, double want, double bound)
 {
     char text[160];
-    std::snprintf(text, sizeof text, "element %zu: expected %.9g +- %.3g, found %.9g", i, want, bound, got);
+    std::snprintf(text, sizeof text, "element %zu: expected %.9g +- %.3g, found %.9g", i, want,
+                  bound, got);
     return text;
 }
 
@@ -64,7 +67,8 @@ bool same_special(rf_dtype dtype, double got, double want, bool *decided)
 const std::vector<Exception> &exceptions()
 {
     static const std::vector<Exception> rows = {
-#define RF_EXCEPTION(kernel, OP, DTYPE, bound, reason) {kernel, RF_OP_##OP, RF_##DTYPE, bound, reason},
+#define RF_EXCEPTION(kernel, OP, DTYPE, bound, reason)                                             \
+    {kernel, RF_OP_##OP, RF_##DTYPE, bound, reason},
 #include "tests/ops/exceptions.def"
 #undef RF_EXCEPTION
     };
@@ -103,8 +107,9 @@ static std::string compare_elementwise(rf_dtype dtype, const std::vector<double>
     return "";
 }
 
-static std::string compare_sums(rf_op op, const char *kernel, rf_dtype dtype, const std::vector<double> &got,
-                                const std::vector<double> &want, double *worst)
+static std::string compare_sums(rf_op op, const char *kernel, rf_dtype dtype,
+                                const std::vector<double> &got, const std::vector<double> &want,
+                                double *worst)
 {
     double scale = 0, squares = 0, errors = 0, bound = reduce_bound(dtype), allowed = bound;
     for (double v : want)
@@ -137,8 +142,9 @@ std::string compare(rf_op op, const char *kernel, rf_dtype dtype, const std::vec
     double ignored = 0;
     if (!worst)
         worst = &ignored;
-    return rf_op_get(op)->tolerance == RF_TOL_ULP ? compare_elementwise(dtype, got, want, worst)
-                                                   : compare_sums(op, kernel, dtype, got, want, worst);
+    return rf_op_get(op)->tolerance == RF_TOL_ULP
+               ? compare_elementwise(dtype, got, want, worst)
+               : compare_sums(op, kernel, dtype, got, want, worst);
 }
 
 } // namespace ops

@@ -10,7 +10,8 @@
 
 #include "runtime/core/op.h"
 
-namespace ops {
+namespace ops
+{
 
 struct Exception {
     const char *kernel;

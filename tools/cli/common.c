@@ -92,7 +92,7 @@ static error_t parse_model_option(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGP_KEY_END:
         if (!o->model)
-            argp_error(state, "no model given: -m MODEL");
+            argp_error(state, "no model given: expected -m MODEL");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

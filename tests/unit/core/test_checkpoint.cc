@@ -91,8 +91,9 @@ TEST_F(Checkpoint, IndexSurvivesManyAddsAndRemoves)
         std::string name = "layer" + std::to_string(i) + ".w";
         rf_checkpoint_entry *entry = rf_checkpoint_find(ckpt, name.c_str());
         ASSERT_EQ(entry != nullptr, want.count(name) == 1) << name;
-        if (entry)
+        if (entry) {
             EXPECT_EQ(entry->name, name);
+        }
     }
 }
 

@@ -87,8 +87,9 @@ TEST(Ops, DescribeAsManyInputsAsTheyTake)
         int optional = (int)std::count(inputs.begin(), inputs.end(), '[');
         int all = (int)std::count(inputs.begin(), inputs.end(), ',') + 1;
         EXPECT_EQ(all - optional, info->n_in) << text;
-        if (info->n_opt >= 0)
+        if (info->n_opt >= 0) {
             EXPECT_EQ(optional, info->n_opt) << text;
+        }
         for (int k = 0; k < info->n_fields; k++)
             EXPECT_TRUE(has(text, (std::string(" ") + info->fields[k].name + "=").c_str())) << text;
     }
