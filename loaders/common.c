@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * See common.h. Names are checked here because they end in messages, in saved files and in terminals.
+ * See common.h. Names are checked here because they end in messages, in saved files and in
+ * terminals.
  */
 #include "loaders/common.h"
 

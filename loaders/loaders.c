@@ -29,12 +29,14 @@ static rf_status fill(rf_checkpoint *ckpt, rf_blob *blob, rf_error *err)
         ckpt->format = rf_loaders[i]->name;
         RF_TRY(rf_loaders[i]->load(ckpt, blob, err));
         /* Names of the own form belong to its graph. */
-        return rf_checkpoint_get_meta(ckpt, GRAPH_KEY) ? RF_OK : rf_checkpoint_strip_prefixes(ckpt, err);
+        return rf_checkpoint_get_meta(ckpt, GRAPH_KEY) ? RF_OK
+                                                       : rf_checkpoint_strip_prefixes(ckpt, err);
     }
     char known[96] = "";
     size_t len = 0;
     for (int i = 0; rf_loaders[i] && len + 1 < sizeof known; i++)
-        len += (size_t)snprintf(known + len, sizeof known - len, "%s%s", i ? ", " : "", rf_loaders[i]->name);
+        len += (size_t)snprintf(known + len, sizeof known - len, "%s%s", i ? ", " : "",
+                                rf_loaders[i]->name);
     return rf_fail(err, RF_ERR_FORMAT, "%zu bytes of no known format (%s)", n, known);
 }
 
@@ -76,8 +78,8 @@ static rf_status check_consumed(const rf_checkpoint *ckpt, const char *arch, rf_
         first = n++ ? first : &ckpt->entries[i];
     }
     if (n)
-        return rf_fail(err, RF_ERR_FORMAT, "%zu keys are not part of %s, the first is '%.128s'", n, arch,
-                       first->name);
+        return rf_fail(err, RF_ERR_FORMAT, "%zu keys are not part of %s, the first is '%.128s'", n,
+                       arch, first->name);
     return RF_OK;
 }
 

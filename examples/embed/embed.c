@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Refold inside a C program: loads a checkpoint once, then cleans every picture named on the command
- * line. Shows what an application needs: one model, one session, the cost before the first run, and
- * messages instead of crashes.
+ * Refold inside a C program: loads a checkpoint once, then cleans every picture named on the
+ * command line. Shows what an application needs: one model, one session, the cost before the first
+ * run, and messages instead of crashes.
  *
  *   cc embed.c $(pkg-config --cflags --libs refold) -o embed
  *   ./embed model.pth hazy1.png clear1.png hazy2.jpg clear2.jpg

@@ -3,17 +3,18 @@
  * bf16 convolution with AMX, NHWC, input and output channels multiples of 32, any kernel size,
  * stride, dilation and padding mode; tuned for 3x3 stride 1.
  *
- * A block is 32 pixels x 32 output channels = 2 x 2 tiles of sums; each step loads 32 input channels
- * of one tap: two tiles of pixels straight from the image (a tile's row stride is the pixel stride)
- * and two of weights. The bias is the start value, by a tile load with stride 0. The end of a block
- * (activation, residual, rounding) runs a few pixels at a time between the tile products of the NEXT
- * block, where the vector units are idle. Columns outside, two rows inside: of the input rows of a
- * column of 32 pixels only two are new to the first cache, and a group's weights serve twice.
+ * A block is 32 pixels x 32 output channels = 2 x 2 tiles of sums; each step loads 32 input
+ * channels of one tap: two tiles of pixels straight from the image (a tile's row stride is the
+ * pixel stride) and two of weights. The bias is the start value, by a tile load with stride 0. The
+ * end of a block (activation, residual, rounding) runs a few pixels at a time between the tile
+ * products of the NEXT block, where the vector units are idle. Columns outside, two rows inside: of
+ * the input rows of a column of 32 pixels only two are new to the first cache, and a group's
+ * weights serve twice.
  *
- * Chains: a residual block r = f(conv x [+ ..]); y = g(conv r + x) runs depth first. At step i layer
- * k does the ROWS rows from i * ROWS - k * (ROWS + 1): with that lag all rows of one step depend only
- * on earlier steps, also when y overwrites x, so threads split the columns and meet once per step,
- * and the rows in flight, not the picture, have to fit in the second cache.
+ * Chains: a residual block r = f(conv x [+ ..]); y = g(conv r + x) runs depth first. At step i
+ * layer k does the ROWS rows from i * ROWS - k * (ROWS + 1): with that lag all rows of one step
+ * depend only on earlier steps, also when y overwrites x, so threads split the columns and meet
+ * once per step, and the rows in flight, not the picture, have to fit in the second cache.
  */
 #include "kernels/cpu/amx_tile.h"
 #include "kernels/cpu/conv_bf16.h"
@@ -53,9 +54,13 @@ typedef struct ahead {
     const char *x, *res;
 } ahead;
 
-static inline size_t round_up(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
+static inline size_t round_up(size_t bytes)
+{
+    return (bytes + 63) & ~(size_t)63;
+}
 
-/* --- one block ----------------------------------------------------------------------------------- */
+/* --- one block -----------------------------------------------------------------------------------
+ */
 
 static inline __attribute__((always_inline)) void end_pixels(const conv *c, pending *d,
                                                              int64_t count)
@@ -79,8 +84,8 @@ static inline void fetch(ahead *f)
         __builtin_prefetch(f->res);
 }
 
-/* Tiles 0..3 = bias + convolution. rows: the window's first pixel in each input row, NULL for zeros;
- * w, bias: of this group of 32 output channels. Ends the pending block on the way. */
+/* Tiles 0..3 = bias + convolution. rows: the window's first pixel in each input row, NULL for
+ * zeros; w, bias: of this group of 32 output channels. Ends the pending block on the way. */
 static inline __attribute__((always_inline)) void sum_block(const amx_run *run,
                                                             const uint16_t *const *rows,
                                                             const uint16_t *w, const float *bias,
@@ -116,7 +121,8 @@ static inline __attribute__((always_inline)) void sum_block(const amx_run *run,
     end_pixels(c, d, BLOCK);
 }
 
-/* --- rows of blocks -------------------------------------------------------------------------------- */
+/* --- rows of blocks
+ * -------------------------------------------------------------------------------- */
 
 /* Where the window of the block at column x begins in each input row of the area: in the image, or
  * in a padded copy. */
@@ -124,7 +130,8 @@ static void find_rows(const amx_run *run, const area *a, int64_t x, const uint16
                       uint16_t *copy)
 {
     const conv *c = &run->c;
-    const int64_t left = x * c->sx - c->pl, n = (a->y1 - a->y0 - 1) * c->sy + (c->kh - 1) * c->dy + 1;
+    const int64_t left = x * c->sx - c->pl,
+                  n = (a->y1 - a->y0 - 1) * c->sy + (c->kh - 1) * c->dy + 1;
     const bool inside = left >= 0 && left + run->span <= c->iw;
     const uint16_t *image = (const uint16_t *)c->x->data + a->image * c->ih * c->iw * c->ic;
     for (int64_t t = 0; t < n; t++, copy += run->span * c->ic) {
@@ -209,7 +216,8 @@ static amx_run run_of_call(const rf_kernel_call *call)
     return run;
 }
 
-/* --- one convolution: threads split the rows --------------------------------------------------------- */
+/* --- one convolution: threads split the rows
+ * --------------------------------------------------------- */
 
 static void run_thread(void *ctx, int thread, int n_threads)
 {
@@ -234,7 +242,8 @@ static rf_status run_conv(const rf_kernel_call *call, rf_error *err)
     return RF_OK;
 }
 
-/* --- chains: threads split the columns ----------------------------------------------------------------- */
+/* --- chains: threads split the columns
+ * ----------------------------------------------------------------- */
 
 typedef struct chain_run {
     const rf_kernel_call *calls;
@@ -294,7 +303,8 @@ static bool can_chain(const rf_kernel_desc *a_desc, const rf_kernel_desc *b_desc
     return blocks * 10 >= most * threads * 9;
 }
 
-/* --- the kernel ------------------------------------------------------------------------------------------ */
+/* --- the kernel
+ * ------------------------------------------------------------------------------------------ */
 
 /* [oc / 32][kh][kw][ic / 32][2 tiles][16 pairs of input channels][16 oc][2] */
 static rf_status pack_weights(void *ctx, void *dst, rf_error *err)

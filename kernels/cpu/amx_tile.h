@@ -3,13 +3,13 @@
  * The AMX instructions that Refold uses, on 8 tiles of 16 rows x 64 bytes.
  *
  * Own assembly instead of the _tile_* intrinsics: in GCC 12 those do not say which memory they read
- * (_tile_loadd has no clobber, _tile_loadconfig declares 8 of its 64 bytes), so stores made for them
- * may be moved behind or dropped. The tile configuration belongs to the thread, and oneDNN replaces
- * it: configure at the start of every parallel region.
+ * (_tile_loadd has no clobber, _tile_loadconfig declares 8 of its 64 bytes), so stores made for
+ * them may be moved behind or dropped. The tile configuration belongs to the thread, and oneDNN
+ * replaces it: configure at the start of every parallel region.
  *
- * With RF_AMX_EMULATE the same names are plain C with the documented semantics (Intel SDM, TDPBF16PS:
- * even and odd products are summed by separate chains of FMAs, then added, then added to the
- * destination; round to nearest, denormals are zero), so that kernels can be proven on machines
+ * With RF_AMX_EMULATE the same names are plain C with the documented semantics (Intel SDM,
+ * TDPBF16PS: even and odd products are summed by separate chains of FMAs, then added, then added to
+ * the destination; round to nearest, denormals are zero), so that kernels can be proven on machines
  * without AMX. A misuse that the hardware would fault on is counted in amx_emulated_errors.
  */
 #ifndef RF_KERNELS_CPU_AMX_TILE_H
@@ -38,7 +38,10 @@ static inline amx_config amx_full_tiles(void)
 
 #ifndef RF_AMX_EMULATE
 
-static inline bool amx_available(void) { return rf_cpu_get_features()->amx_bf16; }
+static inline bool amx_available(void)
+{
+    return rf_cpu_get_features()->amx_bf16;
+}
 
 static inline void amx_configure(void)
 {
@@ -46,13 +49,17 @@ static inline void amx_configure(void)
     __asm__ volatile("ldtilecfg %0" ::"m"(c));
 }
 
-static inline void amx_release(void) { __asm__ volatile("tilerelease" ::: "memory"); }
+static inline void amx_release(void)
+{
+    __asm__ volatile("tilerelease" ::: "memory");
+}
 
 /* Tile numbers are literals; `stride` is in bytes. */
 #define AMX_LOAD(t, p, stride)                                                                     \
     __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #t ::"r"(p), "r"((int64_t)(stride)) : "memory")
 #define AMX_STORE(t, p, stride)                                                                    \
-    __asm__ volatile("tilestored %%tmm" #t ", (%0,%1,1)" ::"r"(p), "r"((int64_t)(stride)) : "memory")
+    __asm__ volatile("tilestored %%tmm" #t ", (%0,%1,1)" ::"r"(p), "r"((int64_t)(stride))          \
+                     : "memory")
 /* c[m][n] += a[m][2k] * b[k][2n] + a[m][2k + 1] * b[k][2n + 1], bf16 products, f32 sums. */
 #define AMX_DPBF16(c, a, b) __asm__ volatile("tdpbf16ps %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::)
 
@@ -76,8 +83,14 @@ static inline void amx_check(bool good)
         __atomic_fetch_add(&amx_emulated_errors, 1, __ATOMIC_RELAXED);
 }
 
-static inline bool amx_available(void) { return rf_cpu_get_features()->avx512_bf16; }
-static inline void amx_configure(void) { amx_emulated = (amx_machine){.config = amx_full_tiles()}; }
+static inline bool amx_available(void)
+{
+    return rf_cpu_get_features()->avx512_bf16;
+}
+static inline void amx_configure(void)
+{
+    amx_emulated = (amx_machine){.config = amx_full_tiles()};
+}
 static inline void amx_release(void)
 {
     amx_check(amx_emulated.config.palette == 1);
@@ -101,7 +114,10 @@ static inline void amx_emulate_store(int t, void *p, int64_t stride)
         memcpy((char *)p + i * stride, amx_emulated.tile[t][i], c->colsb[t]);
 }
 
-static inline float amx_flush(float x) { return fpclassify(x) == FP_SUBNORMAL ? copysignf(0, x) : x; }
+static inline float amx_flush(float x)
+{
+    return fpclassify(x) == FP_SUBNORMAL ? copysignf(0, x) : x;
+}
 
 static inline float amx_bf16_at(int t, int row, int i)
 {
@@ -120,8 +136,7 @@ static inline void amx_emulate_dpbf16(int c, int a, int b)
         for (int n = 0; n < cfg->colsb[c] / 4; n++) {
             float even = 0, odd = 0, sum;
             for (int k = 0; k < k_n; k++) {
-                even = amx_flush(
-                    fmaf(amx_bf16_at(a, m, 2 * k), amx_bf16_at(b, k, 2 * n), even));
+                even = amx_flush(fmaf(amx_bf16_at(a, m, 2 * k), amx_bf16_at(b, k, 2 * n), even));
                 odd = amx_flush(
                     fmaf(amx_bf16_at(a, m, 2 * k + 1), amx_bf16_at(b, k, 2 * n + 1), odd));
             }

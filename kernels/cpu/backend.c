@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The CPU backend: finds what the machine can do, picks the instruction set once per process and
- * lists its kernels. A feature counts only if the operating system saves its registers (xgetbv) and,
- * for AMX, if the kernel grants this process the tile data (arch_prctl, asked once).
+ * lists its kernels. A feature counts only if the operating system saves its registers (xgetbv)
+ * and, for AMX, if the kernel grants this process the tile data (arch_prctl, asked once).
  */
 #include "kernels/cpu/cpu.h"
 
@@ -69,8 +69,7 @@ static void detect(rf_cpu_features *f)
     if (max_subleaf >= 1)
         __get_cpuid_count(7, 1, &a71, &b, &c, &d);
     f->avx2 = fma && (b7 & bit_AVX2) && (xcr0 & XCR0_AVX) == XCR0_AVX;
-    const unsigned avx512 =
-        bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL | bit_AVX512CD;
+    const unsigned avx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL | bit_AVX512CD;
     f->avx512 = f->avx2 && (b7 & avx512) == avx512 && (xcr0 & XCR0_AVX512) == XCR0_AVX512;
     f->avx512_bf16 = f->avx512 && (a71 & bit_AVX512BF16);
     f->amx_bf16 = f->avx512_bf16 && (d7 & bit_AMX_BF16) && (d7 & bit_AMX_TILE) &&

@@ -22,9 +22,13 @@ typedef struct conv_run {
     size_t thread_bytes;     /* of scratch: row pointers and the padded copy */
 } conv_run;
 
-static inline size_t round_up(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
+static inline size_t round_up(size_t bytes)
+{
+    return (bytes + 63) & ~(size_t)63;
+}
 
-/* --- inner loops ------------------------------------------------------------------------------- */
+/* --- inner loops -------------------------------------------------------------------------------
+ */
 
 static inline __m512bh broadcast_pair(const char *p)
 {
@@ -33,12 +37,11 @@ static inline __m512bh broadcast_pair(const char *p)
     return (__m512bh)_mm512_set1_epi32(pair);
 }
 
-/* acc[p][q] = bias + convolution for `pixels` outputs, `step` bytes apart in the input, and q_n * 16
- * channels. rows: first pixel of the window in each kernel row, NULL for zeros. */
-static inline __attribute__((always_inline)) void block(const int pixels, const int q_n,
-                                                        const conv_run *run, const char *const *rows,
-                                                        int64_t step, const uint16_t *w,
-                                                        const float *bias, vf (*acc)[2])
+/* acc[p][q] = bias + convolution for `pixels` outputs, `step` bytes apart in the input, and q_n *
+ * 16 channels. rows: first pixel of the window in each kernel row, NULL for zeros. */
+static inline __attribute__((always_inline)) void
+block(const int pixels, const int q_n, const conv_run *run, const char *const *rows, int64_t step,
+      const uint16_t *w, const float *bias, vf (*acc)[2])
 {
     const int64_t steps = run->run_steps, hop = run->c.dx * run->c.ic * 2;
     __m512 a[P_MAX][2];
@@ -95,7 +98,8 @@ BLOCK(12, 2)
 static block_fn *const blocks[2][3] = {{block_4x1, block_8x1, block_12x1},
                                        {block_4x2, block_8x2, block_12x2}};
 
-/* --- one output row x 32 channels ---------------------------------------------------------------- */
+/* --- one output row x 32 channels ----------------------------------------------------------------
+ */
 
 static inline void store_block(const conv *c, int64_t at, int n, int q_n, vf (*acc)[2])
 {
@@ -163,7 +167,8 @@ static void do_units(void *ctx, int64_t begin, int64_t end, int thread)
         do_row(run, i / groups, i % groups * 32, run->scratch + (size_t)thread * run->thread_bytes);
 }
 
-/* --- the kernel ------------------------------------------------------------------------------------ */
+/* --- the kernel
+ * ------------------------------------------------------------------------------------ */
 
 static conv_run run_of(const rf_op_args *args)
 {
@@ -221,7 +226,8 @@ static rf_status run_conv(const rf_kernel_call *call, rf_error *err)
     conv_run run = run_of(&call->args);
     run.state = call->state;
     run.scratch = call->scratch;
-    rf_parallel_for(call->n_threads, run.c.n * run.c.oh * ((run.c.oc + 31) / 32), 1, do_units, &run);
+    rf_parallel_for(call->n_threads, run.c.n * run.c.oh * ((run.c.oc + 31) / 32), 1, do_units,
+                    &run);
     return RF_OK;
 }
 

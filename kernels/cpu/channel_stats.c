@@ -5,9 +5,9 @@
  * each element is read once.
  *
  * VL pixels are reduced together: their sums are kept as one vector per pixel and transposed by a
- * tree of pair-wise adds, which costs about 3 instructions per pixel where a horizontal sum costs 8.
- * Global sums are float within a row (in pieces of VL / 2 pixels) and double across rows, one row of
- * partial sums per image row: the result does not depend on the number of threads.
+ * tree of pair-wise adds, which costs about 3 instructions per pixel where a horizontal sum
+ * costs 8. Global sums are float within a row (in pieces of VL / 2 pixels) and double across rows,
+ * one row of partial sums per image row: the result does not depend on the number of threads.
  */
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/vec.h"

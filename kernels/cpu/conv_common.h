@@ -56,7 +56,10 @@ static inline bool conv_float(const rf_tensor *t)
     return t->dtype == RF_F32 || t->dtype == RF_BF16;
 }
 /* Weights and biases that can be read while planning. */
-static inline bool conv_const(const rf_tensor *t) { return t->data && conv_float(t); }
+static inline bool conv_const(const rf_tensor *t)
+{
+    return t->data && conv_float(t);
+}
 
 static inline float conv_at(const rf_tensor *t, int64_t i)
 {
@@ -105,8 +108,7 @@ static inline rf_status conv_state_create(const rf_kernel_desc *desc, const rf_t
         return rf_fail(err, RF_ERR_MEMORY, "no memory for %zu bytes of kernel state", state_bytes);
     s->bytes = state_bytes;
     conv_fill_bias(b, oc, oc_padded, s->bias);
-    rf_status status =
-        rf_cpu_pack_get(desc, w->data, tag, bytes, fill, ctx, &s->weights, err);
+    rf_status status = rf_cpu_pack_get(desc, w->data, tag, bytes, fill, ctx, &s->weights, err);
     if (status != RF_OK) {
         rf_free(desc->env, s, state_bytes);
         return status;

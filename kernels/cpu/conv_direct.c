@@ -27,7 +27,10 @@ static conv_filter filter_of(const conv *c)
     return (conv_filter){c->w, c->oc / c->groups * s[0], s[0], s[1], 0, 1, 0, 1};
 }
 
-static int64_t bias_floats(const conv *c) { return c->oc + GEMM_NB; }
+static int64_t bias_floats(const conv *c)
+{
+    return c->oc + GEMM_NB;
+}
 
 typedef struct pack_ctx {
     conv_gemm g;
@@ -42,7 +45,10 @@ static rf_status pack_weights(void *ctx, void *dst, rf_error *err)
     return RF_OK;
 }
 
-static bool is_const(const conv *c) { return c->w->data && (!c->b || c->b->data); }
+static bool is_const(const conv *c)
+{
+    return c->w->data && (!c->b || c->b->data);
+}
 
 static bool can(const rf_kernel_desc *desc)
 {
@@ -72,9 +78,9 @@ static rf_status prepare(const rf_kernel_desc *desc, void **out_state, rf_error 
     *out_state = NULL;
     if (!is_const(&c))
         return RF_OK;
-    return conv_state_create(desc, c.w, c.b, c.oc, bias_floats(&c), "cpu.conv_direct." RF_CPU_ISA_TEXT,
-                             conv_gemm_weight_floats(&ctx.g) * sizeof(float), pack_weights, &ctx,
-                             out_state, err);
+    return conv_state_create(
+        desc, c.w, c.b, c.oc, bias_floats(&c), "cpu.conv_direct." RF_CPU_ISA_TEXT,
+        conv_gemm_weight_floats(&ctx.g) * sizeof(float), pack_weights, &ctx, out_state, err);
 }
 
 static rf_status run(const rf_kernel_call *call, rf_error *err)

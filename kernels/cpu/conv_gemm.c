@@ -13,11 +13,11 @@
 
 typedef struct job {
     conv_gemm g;
-    int64_t taps, k;     /* k: taps * ic, the length of the sum */
-    int64_t n_ob;        /* blocks of output channels in a group */
+    int64_t taps, k; /* k: taps * ic, the length of the sum */
+    int64_t n_ob;    /* blocks of output channels in a group */
     int64_t n_pixels, n_blocks;
-    int64_t chunk;       /* blocks that share a pass over the weights */
-    bool in_place;       /* windows inside the picture may be read in place */
+    int64_t chunk; /* blocks that share a pass over the weights */
+    bool in_place; /* windows inside the picture may be read in place */
     int64_t *seg, n_seg, seg_len;
     char *scratch;
     size_t thread_bytes;
@@ -51,14 +51,16 @@ void conv_gemm_pack(const conv_gemm *g, const conv_filter *f, float *dst)
                 for (int64_t i = 0; i < g->ic; i++)
                     for (int64_t j = 0; j < GEMM_NB; j++) {
                         int64_t o = ob * GEMM_NB + j;
-                        *dst++ = o < g->oc ? conv_at(f->w, at + o * f->oc_stride +
-                                                               i * f->ic_stride)
-                                           : 0;
+                        *dst++ =
+                            o < g->oc ? conv_at(f->w, at + o * f->oc_stride + i * f->ic_stride) : 0;
                     }
             }
 }
 
-static size_t round_up(size_t bytes) { return (bytes + 63) / 64 * 64; }
+static size_t round_up(size_t bytes)
+{
+    return (bytes + 63) / 64 * 64;
+}
 
 /* A dense 1x1 convolution does not care where rows end: the picture becomes one row. */
 static void flatten(conv_gemm *g)
@@ -68,8 +70,7 @@ static void flatten(conv_gemm *g)
         g->ax.start || g->ay.in != g->ay.out || g->ax.in != g->ax.out)
         return;
     for (int i = 0; i < (g->out.res.data ? 3 : 2); i++)
-        if (v[i]->y != v[i]->x * g->ax.in ||
-            (g->n_images != 1 && v[i]->n != v[i]->y * g->ay.in))
+        if (v[i]->y != v[i]->x * g->ax.in || (g->n_images != 1 && v[i]->n != v[i]->y * g->ay.in))
             return;
     g->ax.in = g->ax.out = g->ax.in * g->ay.in * g->n_images;
     g->ay.in = g->ay.out = g->n_images = 1;
@@ -91,12 +92,14 @@ static job job_of(const conv_gemm *g, int32_t n_threads)
     int64_t each = (j.n_blocks + n_threads - 1) / n_threads;
     if (j.chunk > each && each > 0)
         j.chunk = each;
-    j.thread_bytes = round_up((size_t)(j.chunk * panel_bytes)) +
-                     round_up(GEMM_MR * GEMM_NB * sizeof(float));
+    j.thread_bytes =
+        round_up((size_t)(j.chunk * panel_bytes)) + round_up(GEMM_MR * GEMM_NB * sizeof(float));
     int64_t units = j.n_blocks * g->groups;
     /* Share of the threads' time that is used by either split. */
-    double by_pixels = (double)units / (double)((units + n_threads - 1) / n_threads * n_threads + !units);
-    double by_oc = (double)j.n_ob / (double)((j.n_ob + n_threads - 1) / n_threads * n_threads + !j.n_ob);
+    double by_pixels =
+        (double)units / (double)((units + n_threads - 1) / n_threads * n_threads + !units);
+    double by_oc =
+        (double)j.n_ob / (double)((j.n_ob + n_threads - 1) / n_threads * n_threads + !j.n_ob);
     j.split_channels = g->groups == 1 && by_pixels < 0.8 && by_oc > by_pixels;
     return j;
 }
@@ -116,12 +119,13 @@ static void find_segments(job *j)
     j->seg_len = joined ? g->ax.n * g->ic : g->ic;
     for (int64_t s = 0; s < j->n_seg; s++) {
         int64_t ty = joined ? s : s / g->ax.n, tx = joined ? 0 : s % g->ax.n;
-        j->seg[s] = (g->ay.start + ty * g->ay.step) * g->x.y +
-                    (g->ax.start + tx * g->ax.step) * g->x.x;
+        j->seg[s] =
+            (g->ay.start + ty * g->ay.step) * g->x.y + (g->ax.start + tx * g->ax.step) * g->x.x;
     }
 }
 
-/* ---- reading ------------------------------------------------------------------------------------ */
+/* ---- reading ------------------------------------------------------------------------------------
+ */
 
 static bool axis_inside(const conv_axis *a, int64_t first, int64_t last)
 {
@@ -141,7 +145,8 @@ static void copy_channels(float *dst, const conv_view *x, int64_t at, int64_t n)
         for (; i + VL <= n; i += VL)
             vstore(dst + i, vload_as(x->data, at + i, x->bf16));
         if (i < n)
-            vstore_part(dst + i, vload_part_as(x->data, at + i, x->bf16, (int)(n - i)), (int)(n - i));
+            vstore_part(dst + i, vload_part_as(x->data, at + i, x->bf16, (int)(n - i)),
+                        (int)(n - i));
         return;
     }
     for (; i < n; i++, at += x->c)
@@ -149,15 +154,15 @@ static void copy_channels(float *dst, const conv_view *x, int64_t at, int64_t n)
 }
 
 /* The window of one output pixel, dense. */
-static void copy_window(const conv_gemm *g, int64_t image, int64_t oy, int64_t ox,
-                        int64_t group_at, float *dst)
+static void copy_window(const conv_gemm *g, int64_t image, int64_t oy, int64_t ox, int64_t group_at,
+                        float *dst)
 {
     for (int64_t ty = 0; ty < g->ay.n; ty++) {
-        int64_t y = conv_map(oy * g->ay.stride + g->ay.start + ty * g->ay.step, g->ay.in,
-                             g->pad_mode);
+        int64_t y =
+            conv_map(oy * g->ay.stride + g->ay.start + ty * g->ay.step, g->ay.in, g->pad_mode);
         for (int64_t tx = 0; tx < g->ax.n; tx++, dst += g->ic) {
-            int64_t x = conv_map(ox * g->ax.stride + g->ax.start + tx * g->ax.step, g->ax.in,
-                                 g->pad_mode);
+            int64_t x =
+                conv_map(ox * g->ax.stride + g->ax.start + tx * g->ax.step, g->ax.in, g->pad_mode);
             if (y < 0 || x < 0)
                 memset(dst, 0, (size_t)g->ic * sizeof *dst);
             else
@@ -176,8 +181,7 @@ static void open_block(const job *j, int64_t group, int64_t index, float *panel,
     const int64_t line = p0 / g->ax.out, ox0 = p0 % g->ax.out;
     const int64_t image0 = line / g->ay.out, oy0 = line % g->ay.out;
     const bool direct = j->in_place && b->n == b->mr && ox0 + b->n <= g->ax.out &&
-                        axis_inside(&g->ay, oy0, oy0) &&
-                        axis_inside(&g->ax, ox0, ox0 + b->n - 1);
+                        axis_inside(&g->ay, oy0, oy0) && axis_inside(&g->ax, ox0, ox0 + b->n - 1);
     if (direct)
         b->a = (gemm_a){(const float *)g->x.data + image0 * g->x.n + oy0 * g->ay.stride * g->x.y +
                             ox0 * g->ax.stride * g->x.x + group_in,
@@ -202,7 +206,8 @@ static void open_block(const job *j, int64_t group, int64_t index, float *panel,
         memset(panel + b->n * j->k, 0, (size_t)((b->mr - b->n) * j->k) * sizeof *panel);
 }
 
-/* ---- writing ------------------------------------------------------------------------------------ */
+/* ---- writing ------------------------------------------------------------------------------------
+ */
 
 /* oc counts through all groups; `left` channels of this group are still to come, at most GEMM_NB
  * are stored. */
@@ -213,14 +218,16 @@ static void close_block(const conv_gemm *g, const block *b, const float *tile, i
         conv_store_pixel(&g->out, tile + i * GEMM_NB, GEMM_NB, left, oc, b->y_at[i], b->res_at[i]);
 }
 
-/* ---- the loops ---------------------------------------------------------------------------------- */
+/* ---- the loops ----------------------------------------------------------------------------------
+ */
 
 /* Blocks [first, first + n) of one group, n at most j->chunk, output blocks [ob0, ob1). */
 static void run_chunk(const job *j, int64_t group, int64_t first, int64_t n, int64_t ob0,
                       int64_t ob1, char *scratch)
 {
     const conv_gemm *g = &j->g;
-    float *panel = (float *)scratch, *tile = panel + round_up((size_t)(j->chunk * GEMM_MR * j->k) * 4) / 4;
+    float *panel = (float *)scratch,
+          *tile = panel + round_up((size_t)(j->chunk * GEMM_MR * j->k) * 4) / 4;
     block blocks[MAX_CHUNK];
     for (int64_t i = 0; i < n; i++)
         open_block(j, group, first + i, panel + i * GEMM_MR * j->k, &blocks[i]);

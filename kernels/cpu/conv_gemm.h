@@ -16,8 +16,8 @@ typedef struct conv_axis {
     int64_t n, stride, start, step;
 } conv_axis;
 
-/* Output pixels go to out.y (and come from out.res) at the given strides from their data pointers, so a
- * phase of a transposed convolution is a view with larger strides. */
+/* Output pixels go to out.y (and come from out.res) at the given strides from their data pointers,
+ * so a phase of a transposed convolution is a view with larger strides. */
 typedef struct conv_gemm {
     conv_view x;
     conv_out out; /* the bias must be readable up to the next multiple of GEMM_NB */

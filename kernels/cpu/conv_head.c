@@ -83,8 +83,7 @@ static inline __attribute__((always_inline)) void border_pixels(const head *h, s
             int64_t at[PIXELS];
             for (int p = 0; p < PIXELS; p++) {
                 int64_t x = conv_map((ox + p) * c->sx - c->pl + kx * c->dx, c->iw, c->pad_mode);
-                at[p] = p >= n || x < 0 || y < 0 ? -1
-                                                 : image * h->x.n + y * h->x.y + x * h->x.x;
+                at[p] = p >= n || x < 0 || y < 0 ? -1 : image * h->x.n + y * h->x.y + x * h->x.x;
             }
             add_tap(s, oc, h->x.data, at, c->ic, w, bf16);
         }
@@ -115,7 +114,8 @@ static void store_pixels(const head *h, const sums *s, int64_t image, int64_t oy
 {
     const conv_out *o = &h->out;
     const int64_t oc = h->c.oc;
-    _Alignas(64) float v[MAX_OUT * PIXELS] = {0}, r[MAX_OUT * PIXELS] = {0}, b[MAX_OUT * PIXELS] = {0};
+    _Alignas(64) float v[MAX_OUT * PIXELS] = {0}, r[MAX_OUT * PIXELS] = {0},
+                                   b[MAX_OUT * PIXELS] = {0};
     const int64_t y_at = image * o->y.n + oy * o->y.y + ox * o->y.x;
     const int64_t r_at = image * o->res.n + oy * o->res.y + ox * o->res.x;
     for (int64_t i = 0; i < oc; i++) {
@@ -163,14 +163,30 @@ static void run_rows(void *ctx, int64_t begin, int64_t end, int thread)
     const head *h = ctx;
     for (int64_t i = begin; i < end; i++)
         switch (h->c.oc * 2 + h->x.bf16) {
-        case 2: run_row(h, i, 1, false); break;
-        case 3: run_row(h, i, 1, true); break;
-        case 4: run_row(h, i, 2, false); break;
-        case 5: run_row(h, i, 2, true); break;
-        case 6: run_row(h, i, 3, false); break;
-        case 7: run_row(h, i, 3, true); break;
-        case 8: run_row(h, i, 4, false); break;
-        case 9: run_row(h, i, 4, true); break;
+        case 2:
+            run_row(h, i, 1, false);
+            break;
+        case 3:
+            run_row(h, i, 1, true);
+            break;
+        case 4:
+            run_row(h, i, 2, false);
+            break;
+        case 5:
+            run_row(h, i, 2, true);
+            break;
+        case 6:
+            run_row(h, i, 3, false);
+            break;
+        case 7:
+            run_row(h, i, 3, true);
+            break;
+        case 8:
+            run_row(h, i, 4, false);
+            break;
+        case 9:
+            run_row(h, i, 4, true);
+            break;
         }
 }
 

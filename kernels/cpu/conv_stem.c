@@ -19,17 +19,20 @@ typedef struct stem {
     conv c;
     conv_view x;
     conv_out out;
-    int64_t rows, k;       /* buffered rows: channels x window rows; length of the sums */
-    int64_t row_floats;    /* from one buffered row to the next */
+    int64_t rows, k;    /* buffered rows: channels x window rows; length of the sums */
+    int64_t row_floats; /* from one buffered row to the next */
     int64_t n_strips;
-    const float *weights;  /* stem: [oc block][k][GEMM_NB], planar: [oc][k]; k is (ic, ky, kx) */
+    const float *weights; /* stem: [oc block][k][GEMM_NB], planar: [oc][k]; k is (ic, ky, kx) */
     char *scratch;
     size_t thread_bytes;
-    int64_t *seg;          /* buffer offset of each tap (stem with dense taps: of each row) */
+    int64_t *seg; /* buffer offset of each tap (stem with dense taps: of each row) */
     int64_t n_seg, seg_len;
 } stem;
 
-static size_t round_up(size_t bytes) { return (bytes + 63) / 64 * 64; }
+static size_t round_up(size_t bytes)
+{
+    return (bytes + 63) / 64 * 64;
+}
 
 static stem stem_of(const rf_op_args *args)
 {
@@ -49,7 +52,10 @@ static stem stem_of(const rf_op_args *args)
     return s;
 }
 
-static size_t seg_bytes(const stem *s) { return round_up((size_t)s->k * sizeof(int64_t)); }
+static size_t seg_bytes(const stem *s)
+{
+    return round_up((size_t)s->k * sizeof(int64_t));
+}
 
 /* Input pixels x0 + [0, n) of one row of one channel, with padding; y < 0: a row of zeros. */
 static void copy_row(const stem *s, int64_t image, int64_t channel, int64_t y, int64_t x0,
@@ -187,7 +193,8 @@ static void run_planar(void *ctx, int64_t begin, int64_t end, int thread)
     run_strips(ctx, begin, end, thread, planar_strip);
 }
 
-/* ---- the rows ----------------------------------------------------------------------------------- */
+/* ---- the rows -----------------------------------------------------------------------------------
+ */
 
 static bool can_common(const conv *c)
 {

@@ -22,8 +22,7 @@ static inline conv_view conv_view_of(const rf_tensor *t)
 }
 static inline float conv_view_get(const conv_view *v, int64_t at)
 {
-    return v->bf16 ? rf_bf16_to_f32(((const uint16_t *)v->data)[at])
-                   : ((const float *)v->data)[at];
+    return v->bf16 ? rf_bf16_to_f32(((const uint16_t *)v->data)[at]) : ((const float *)v->data)[at];
 }
 static inline void conv_view_set(const conv_view *v, int64_t at, float value)
 {
@@ -54,8 +53,8 @@ static inline vf conv_finish(const conv_out *g, vf v, vf r)
 
 /* n of the VL channels from `oc` on, of one pixel. */
 static inline __attribute__((always_inline)) void
-conv_store_vector(const conv_out *g, vf v, int64_t oc,                                                               int64_t y_at, int64_t r_at, int n,
-                                                               const bool bf16, const bool full)
+conv_store_vector(const conv_out *g, vf v, int64_t oc, int64_t y_at, int64_t r_at, int n,
+                  const bool bf16, const bool full)
 {
     vf r = vset1(0);
     v += vload(g->bias + oc);

@@ -52,7 +52,10 @@ static int64_t gcd(int64_t a, int64_t b)
     return a;
 }
 
-static int64_t floor_div(int64_t a, int64_t b) { return a / b - (a % b < 0); }
+static int64_t floor_div(int64_t a, int64_t b)
+{
+    return a / b - (a % b < 0);
+}
 
 /* One dimension of one phase. Filter taps k with k * dilation = rest (mod stride) serve outputs
  * with (o + pad) = rest (mod stride): o = first + i * stride looks at the inputs
@@ -93,21 +96,28 @@ static bool phase_of(const node *n, int64_t phase, conv_gemm *g, conv_filter *f)
         .oc = c->oc / c->groups,
         .pad_mode = RF_PAD_ZEROS,
     };
-    *f = (conv_filter){.w = n->w, .group_stride = ic * ws[0], .oc_stride = ws[1], .ic_stride = ws[0]};
+    *f = (conv_filter){
+        .w = n->w, .group_stride = ic * ws[0], .oc_stride = ws[1], .ic_stride = ws[0]};
     int64_t y = phase_axis(phase / c->sx, c->ih, c->oh, c->kh, c->sy, c->dy, c->pt, &g->ay, &f->ky,
                            &f->ky_step);
     int64_t x = phase_axis(phase % c->sx, c->iw, c->ow, c->kw, c->sx, c->dx, c->pl, &g->ax, &f->kx,
                            &f->kx_step);
     if (g->out.y.data && y >= 0 && x >= 0)
-        g->out.y.data = (char *)g->out.y.data +
-                        (y * g->out.y.y + x * g->out.y.x) * (g->out.y.bf16 ? 2 : 4);
+        g->out.y.data =
+            (char *)g->out.y.data + (y * g->out.y.y + x * g->out.y.x) * (g->out.y.bf16 ? 2 : 4);
     g->out.y.y *= c->sy;
     g->out.y.x *= c->sx;
     return y >= 0 && x >= 0;
 }
 
-static int64_t n_phases(const node *n) { return n->c.sy * n->c.sx; }
-static int64_t bias_floats(const node *n) { return n->c.oc + GEMM_NB; }
+static int64_t n_phases(const node *n)
+{
+    return n->c.sy * n->c.sx;
+}
+static int64_t bias_floats(const node *n)
+{
+    return n->c.oc + GEMM_NB;
+}
 
 /* Weights of all phases, in order; those without outputs are packed too, so that the place of a
  * phase depends only on stride and dilation. */
@@ -162,10 +172,9 @@ static size_t scratch(const rf_kernel_desc *desc)
 static rf_status prepare(const rf_kernel_desc *desc, void **out_state, rf_error *err)
 {
     /* The order of the packed taps follows from the stride: it is part of the tag. */
-    static const char *const tags[] = {"cpu.conv_transpose.s1." RF_CPU_ISA_TEXT,
-                                       "cpu.conv_transpose.s2." RF_CPU_ISA_TEXT,
-                                       "cpu.conv_transpose.s3." RF_CPU_ISA_TEXT,
-                                       "cpu.conv_transpose.s4." RF_CPU_ISA_TEXT};
+    static const char *const tags[] = {
+        "cpu.conv_transpose.s1." RF_CPU_ISA_TEXT, "cpu.conv_transpose.s2." RF_CPU_ISA_TEXT,
+        "cpu.conv_transpose.s3." RF_CPU_ISA_TEXT, "cpu.conv_transpose.s4." RF_CPU_ISA_TEXT};
     node n = node_of(&desc->args);
     rf_kernel_desc own = *desc;
     const bool common = n.c.sy == n.c.sx && n.c.sy <= 4 && n.c.dy == 1 && n.c.dx == 1;

@@ -13,7 +13,14 @@
 
 enum { TABLE = 2048, ROW_BYTES = 16384, TRANSPOSE_TILE = 4096 };
 
-typedef enum copy_mode { COPY_8, COPY_16, COPY_32, COPY_64, COPY_F32_BF16, COPY_BF16_F32 } copy_mode;
+typedef enum copy_mode {
+    COPY_8,
+    COPY_16,
+    COPY_32,
+    COPY_64,
+    COPY_F32_BF16,
+    COPY_BF16_F32
+} copy_mode;
 
 typedef struct copy_job copy_job;
 struct copy_job {
@@ -93,7 +100,8 @@ BODY copy_one(void *dst, int64_t i, const void *src, int64_t k, copy_mode mode)
     }
 }
 
-/* --- rows --------------------------------------------------------------------------------------- */
+/* --- rows ---------------------------------------------------------------------------------------
+ */
 
 BODY repeat_mode(char *dst, const char *src, int64_t n, copy_mode mode)
 {
@@ -132,7 +140,8 @@ static void rows_tile(const copy_job *job, char *dst, const char *src, const int
         copy_row(job, dst + r * to, src + r * from, size[0]);
 }
 
-/* --- transpose ---------------------------------------------------------------------------------- */
+/* --- transpose ----------------------------------------------------------------------------------
+ */
 
 static inline vu load_lanes(const void *p, copy_mode mode)
 {
@@ -216,7 +225,8 @@ static void transpose_tile(const copy_job *job, char *dst, const char *src, cons
     FOR_EACH_MODE(job, transpose_tile_mode, job, dst, src, size, to, from)
 }
 
-/* --- table -------------------------------------------------------------------------------------- */
+/* --- table --------------------------------------------------------------------------------------
+ */
 
 BODY table_tile_mode(const copy_job *job, char *dst, const char *src, int64_t n, copy_mode mode)
 {
@@ -251,7 +261,8 @@ static int64_t fill_table(const rf_nd *nd, int last, int64_t count, int64_t *to,
     return n;
 }
 
-/* --- driver ------------------------------------------------------------------------------------- */
+/* --- driver -------------------------------------------------------------------------------------
+ */
 
 static void copy_range(void *ctx, int64_t begin, int64_t end, int thread)
 {

@@ -16,7 +16,7 @@ typedef struct map_params {
 
 /* A loop body of one input `x`, with the parameters a and b at hand. */
 #define UNARY(name, expr)                                                                          \
-    static void unary_##name(const void *ctx, float *y, const float *const *in, int64_t n)        \
+    static void unary_##name(const void *ctx, float *y, const float *const *in, int64_t n)         \
     {                                                                                              \
         const map_params *params = ctx;                                                            \
         const vf a __attribute__((unused)) = vset1(params->alpha);                                 \
@@ -34,7 +34,7 @@ typedef struct map_params {
     }
 /* For what has no vector form and is rare: the C library's function of one float. */
 #define UNARY_SCALAR(name, fn)                                                                     \
-    static void unary_##name(const void *ctx, float *y, const float *const *in, int64_t n)        \
+    static void unary_##name(const void *ctx, float *y, const float *const *in, int64_t n)         \
     {                                                                                              \
         (void)ctx;                                                                                 \
         for (int64_t i = 0; i < n; i++)                                                            \
@@ -47,14 +47,17 @@ static inline vf vsign(vf x)
     vf s = vselect(x > zero, one, vselect(x < zero, -one, zero));
     return vselect(x != x, x, s);
 }
-static inline vf vclamp(vf x, vf lo, vf hi) { return vmin(hi, vmax(lo, x)); }
+static inline vf vclamp(vf x, vf lo, vf hi)
+{
+    return vmin(hi, vmax(lo, x));
+}
 static inline vf vhardsigmoid(vf x)
 {
     return vclamp(x * (1.0f / 6) + 0.5f, vset1(0), vset1(1));
 }
 
 UNARY(relu, vmax(vset1(0), x))
-UNARY(leaky, vselect(x < 0.0f, a * x, x))
+UNARY(leaky, vselect(x < 0.0f, a *x, x))
 UNARY(clamp, vclamp(x, a, b))
 UNARY(sigmoid, vsigmoid(x))
 UNARY(silu, vsilu(x))
@@ -136,7 +139,7 @@ void rf_cpu_map_act(rf_act act, double alpha, double beta, float *y, int64_t n)
 }
 
 #define BINARY(name, expr)                                                                         \
-    static void binary_##name(const void *ctx, float *y, const float *const *in, int64_t n)       \
+    static void binary_##name(const void *ctx, float *y, const float *const *in, int64_t n)        \
     {                                                                                              \
         const map_params *params = ctx;                                                            \
         const float *p = in[0], *q = in[1];                                                        \
@@ -169,8 +172,8 @@ static void binary_pow(const void *ctx, float *y, const float *const *in, int64_
 }
 
 static rf_map_fn *const binary_fns[] = {
-    [RF_BINARY_ADD] = binary_add, [RF_BINARY_SUB] = binary_sub, [RF_BINARY_MUL] = binary_mul,
-    [RF_BINARY_DIV] = binary_div, [RF_BINARY_MIN] = binary_min, [RF_BINARY_MAX] = binary_max,
+    [RF_BINARY_ADD] = binary_add, [RF_BINARY_SUB] = binary_sub,     [RF_BINARY_MUL] = binary_mul,
+    [RF_BINARY_DIV] = binary_div, [RF_BINARY_MIN] = binary_min,     [RF_BINARY_MAX] = binary_max,
     [RF_BINARY_POW] = binary_pow, [RF_BINARY_PRELU] = binary_prelu,
 };
 
@@ -187,7 +190,8 @@ static rf_status run_unary(const rf_kernel_call *call, rf_error *err)
     (void)err;
     const rf_unary_attrs *attrs = &call->args.attrs->unary;
     map_params params = {.alpha = (float)attrs->alpha, .beta = (float)attrs->beta};
-    rf_cpu_map(call->n_threads, unary_fns[attrs->kind], &params, call->args.out[0], call->args.in, 1);
+    rf_cpu_map(call->n_threads, unary_fns[attrs->kind], &params, call->args.out[0], call->args.in,
+               1);
     return RF_OK;
 }
 

@@ -101,7 +101,10 @@ static inline __attribute__((always_inline)) void gemm_row(const int nv, float *
 }
 
 /* The register blocks that exist: GEMM_MR, a half and a quarter of AVX512's, and one row. */
-static inline int gemm_rows(int n) { return n <= 1 ? n : n <= 3 ? 3 : n <= 6 ? 6 : GEMM_MR; }
+static inline int gemm_rows(int n)
+{
+    return n <= 1 ? n : n <= 3 ? 3 : n <= 6 ? 6 : GEMM_MR;
+}
 
 /* tile[mr][GEMM_NB] = A * panel, for an mr from gemm_rows; nv 1 leaves the second half alone. */
 static __attribute__((noinline, unused)) void gemm_block(int mr, int nv, float *tile,
@@ -109,15 +112,31 @@ static __attribute__((noinline, unused)) void gemm_block(int mr, int nv, float *
 {
     switch (mr * 2 + nv - 1) {
 #if GEMM_MR == 12
-    case 25: gemm_body(12, 2, tile, GEMM_NB, a, panel, false); return;
-    case 24: gemm_body(12, 1, tile, GEMM_NB, a, panel, false); return;
+    case 25:
+        gemm_body(12, 2, tile, GEMM_NB, a, panel, false);
+        return;
+    case 24:
+        gemm_body(12, 1, tile, GEMM_NB, a, panel, false);
+        return;
 #endif
-    case 13: gemm_body(6, 2, tile, GEMM_NB, a, panel, false); return;
-    case 12: gemm_body(6, 1, tile, GEMM_NB, a, panel, false); return;
-    case 7: gemm_body(3, 2, tile, GEMM_NB, a, panel, false); return;
-    case 6: gemm_body(3, 1, tile, GEMM_NB, a, panel, false); return;
-    case 3: gemm_row(2, tile, a, panel); return;
-    case 2: gemm_row(1, tile, a, panel); return;
+    case 13:
+        gemm_body(6, 2, tile, GEMM_NB, a, panel, false);
+        return;
+    case 12:
+        gemm_body(6, 1, tile, GEMM_NB, a, panel, false);
+        return;
+    case 7:
+        gemm_body(3, 2, tile, GEMM_NB, a, panel, false);
+        return;
+    case 6:
+        gemm_body(3, 1, tile, GEMM_NB, a, panel, false);
+        return;
+    case 3:
+        gemm_row(2, tile, a, panel);
+        return;
+    case 2:
+        gemm_row(1, tile, a, panel);
+        return;
     }
 }
 #endif

@@ -2,8 +2,8 @@
  *
  * Matrix products of dense row-major operands, f32 or bf16 in memory and f32 in the sums. Without
  * trans_b a block of 4 rows by 2 vectors of columns stays in registers; with trans_b both operands
- * run along K, so each element is a vectorised dot product. Every element is summed by one thread in
- * one order: results do not depend on the number of threads.
+ * run along K, so each element is a vectorised dot product. Every element is summed by one thread
+ * in one order: results do not depend on the number of threads.
  */
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/post.h"
@@ -27,7 +27,11 @@ static const rf_tensor *optional(const rf_op_args *args, int i)
 static product product_of(const rf_op_args *args)
 {
     const rf_matmul_attrs *at = &args->attrs->matmul;
-    product p = {.a = args->in[0], .b = args->in[1], .bias = optional(args, 2), .res = optional(args, 3), .y = args->out[0]};
+    product p = {.a = args->in[0],
+                 .b = args->in[1],
+                 .bias = optional(args, 2),
+                 .res = optional(args, 3),
+                 .y = args->out[0]};
     p.m = p.y->dims[p.y->rank - 2];
     p.n = p.y->dims[p.y->rank - 1];
     p.k = p.a->dims[p.a->rank - 1];
@@ -39,11 +43,15 @@ static product product_of(const rf_op_args *args)
     return p;
 }
 
-static bool is_bf16(const rf_tensor *t) { return t->dtype == RF_BF16; }
+static bool is_bf16(const rf_tensor *t)
+{
+    return t->dtype == RF_BF16;
+}
 
 static float scalar_at(const rf_tensor *t, int64_t i)
 {
-    return is_bf16(t) ? rf_bf16_to_f32(((const uint16_t *)t->data)[i]) : ((const float *)t->data)[i];
+    return is_bf16(t) ? rf_bf16_to_f32(((const uint16_t *)t->data)[i])
+                      : ((const float *)t->data)[i];
 }
 
 static void store_scalar(const product *p, int64_t row, int64_t col, float sum)
@@ -106,7 +114,8 @@ static void rows_nt(const product *p, int64_t row, int nr, int64_t b0)
             vf acc = {0};
             int64_t k = 0;
             for (; k + VL <= p->k; k += VL)
-                acc += vload_as(p->a->data, at_a + k, is_bf16(p->a)) * vload_as(p->b->data, at_b + k, is_bf16(p->b));
+                acc += vload_as(p->a->data, at_a + k, is_bf16(p->a)) *
+                       vload_as(p->b->data, at_b + k, is_bf16(p->b));
             float sum = vsum(acc);
             for (; k < p->k; k++)
                 sum += scalar_at(p->a, at_a + k) * scalar_at(p->b, at_b + k);
@@ -146,8 +155,8 @@ static bool same_batch(const rf_tensor *t, const rf_tensor *y)
 static bool can(const rf_kernel_desc *desc)
 {
     const product p = product_of(&desc->args);
-    if (desc->args.attrs->matmul.trans_a || !dense_float(p.a) || !dense_float(p.b) || !dense_float(p.bias) ||
-        !dense_float(p.res) || !dense_float(p.y))
+    if (desc->args.attrs->matmul.trans_a || !dense_float(p.a) || !dense_float(p.b) ||
+        !dense_float(p.bias) || !dense_float(p.res) || !dense_float(p.y))
         return false;
     return same_batch(p.a, p.y) && (!p.b_per_batch || same_batch(p.b, p.y)) &&
            (!p.bias || (rf_tensor_elements(p.bias) == p.n && p.bias->rank >= 1 &&

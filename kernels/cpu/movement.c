@@ -126,7 +126,8 @@ static rf_status run_split(const rf_kernel_call *call, rf_error *err)
     return RF_OK;
 }
 
-/* --- reshape ------------------------------------------------------------------------------------ */
+/* --- reshape ------------------------------------------------------------------------------------
+ */
 
 /* A reshape between dense row-major tensors keeps the memory as it is; any other layout goes
  * through a row-major copy of x. */
@@ -159,7 +160,8 @@ static rf_status run_reshape(const rf_kernel_call *call, rf_error *err)
     return RF_OK;
 }
 
-/* --- pixel shuffle ------------------------------------------------------------------------------ */
+/* --- pixel shuffle ------------------------------------------------------------------------------
+ */
 
 /* Both tensors as (N, C, dy, dx, H, W): `fine` has the large image, `coarse` the many channels. */
 static void shuffle(int n_threads, const rf_tensor *fine, const rf_tensor *coarse, int64_t r,
@@ -193,7 +195,8 @@ static rf_status run_unshuffle(const rf_kernel_call *call, rf_error *err)
     return RF_OK;
 }
 
-/* --- pad ---------------------------------------------------------------------------------------- */
+/* --- pad ----------------------------------------------------------------------------------------
+ */
 
 static bool can_pad(const rf_kernel_desc *desc)
 {
@@ -265,7 +268,8 @@ static rf_status run_pad(const rf_kernel_call *call, rf_error *err)
     return RF_OK;
 }
 
-/* --- gather ------------------------------------------------------------------------------------- */
+/* --- gather -------------------------------------------------------------------------------------
+ */
 
 static bool can_gather(const rf_kernel_desc *desc)
 {
@@ -313,9 +317,12 @@ static rf_status run_gather(const rf_kernel_call *call, rf_error *err)
 }
 
 #define ROW(id, op_id, can_fn, run_fn, ...)                                                        \
-    static const rf_kernel id = {                                                                  \
-        .op = op_id, .name = "copy", .why = "moves elements only", .can = can_fn, .run = run_fn,   \
-        __VA_ARGS__};
+    static const rf_kernel id = {.op = op_id,                                                      \
+                                 .name = "copy",                                                   \
+                                 .why = "moves elements only",                                     \
+                                 .can = can_fn,                                                    \
+                                 .run = run_fn,                                                    \
+                                 __VA_ARGS__};
 ROW(copy_row, RF_OP_COPY, can_copy, run_copy)
 ROW(cast_row, RF_OP_CAST, can_copy, run_copy)
 ROW(transpose_row, RF_OP_TRANSPOSE, can_copy, run_transpose)
@@ -331,7 +338,7 @@ ROW(pad_row, RF_OP_PAD, can_pad, run_pad)
 ROW(gather_row, RF_OP_GATHER, can_gather, run_gather)
 
 const rf_kernel *const RF_CPU_ROWS(movement)[] = {
-    &copy_row,   &cast_row,   &transpose_row, &expand_row,  &crop_like_row, &slice_row,
-    &concat_row, &split_row,  &reshape_row,   &shuffle_row, &unshuffle_row, &gather_row,
-    &pad_row,    NULL,
+    &copy_row,      &cast_row,   &transpose_row, &expand_row,  &crop_like_row,
+    &slice_row,     &concat_row, &split_row,     &reshape_row, &shuffle_row,
+    &unshuffle_row, &gather_row, &pad_row,       NULL,
 };

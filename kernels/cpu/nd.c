@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Loop nests and the elementwise engine. Work is cut into tiles of at most RF_ND_TILE elements that
- * span whole rows where rows are short. Operands that already are dense f32 are used where they lie;
- * the others pass through a buffer in L1, which makes storage type and strides a matter of loading
- * only. A buffer whose source did not move (a scalar, a per-channel vector in NHWC) is kept.
+ * span whole rows where rows are short. Operands that already are dense f32 are used where they
+ * lie; the others pass through a buffer in L1, which makes storage type and strides a matter of
+ * loading only. A buffer whose source did not move (a scalar, a per-channel vector in NHWC) is
+ * kept.
  */
 #include "kernels/cpu/nd.h"
 #include "kernels/cpu/vec.h"
@@ -163,7 +164,7 @@ typedef struct map_job {
     const void *ctx;
     void *data[RF_ND_OPS];
     bool bf16[RF_ND_OPS];
-    int64_t tile_cols, tile_rows;   /* of a full tile */
+    int64_t tile_cols, tile_rows; /* of a full tile */
     int64_t n_col_tiles, n_row_tiles;
 } map_job;
 

@@ -10,8 +10,9 @@
 #include "kernels/cpu/cpu.h"
 
 #define RF_ND_OPS 5
-#define RF_ND_TILE 1024 /* floats that the engines work on at once: a few operands fit in L1 */
-#define RF_ND_SMALL 16384 /* elements below which waking a second thread costs more than it gives */
+#define RF_ND_TILE 1024   /* floats that the engines work on at once: a few operands fit in L1 */
+#define RF_ND_SMALL 16384 /* elements below which waking a second thread costs more than it gives  \
+                           */
 
 /* dims[0] is the innermost. Operand 0 is the one whose memory order is followed. */
 typedef struct rf_nd {
@@ -20,8 +21,14 @@ typedef struct rf_nd {
     int64_t strides[RF_ND_OPS][RF_MAX_RANK];
 } rf_nd;
 
-static inline bool rf_cpu_is_float(rf_dtype t) { return t == RF_F32 || t == RF_BF16; }
-static inline int64_t rf_nd_ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static inline bool rf_cpu_is_float(rf_dtype t)
+{
+    return t == RF_F32 || t == RF_BF16;
+}
+static inline int64_t rf_nd_ceil_div(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
 /* Threads for work on n elements. */
 static inline int rf_nd_threads(int n_threads, int64_t n)
 {
@@ -50,7 +57,8 @@ void rf_nd_operand(rf_nd *nd, int rank, const int64_t *dims, const int64_t *stri
 /* Orders dims by the strides of operand 0 and merges what all operands step through alike. */
 void rf_nd_order(rf_nd *nd);
 
-/* rows x cols elements at p (in its dtype) to dense floats, and back. Strides in elements; 0 repeats. */
+/* rows x cols elements at p (in its dtype) to dense floats, and back. Strides in elements; 0
+ * repeats. */
 void rf_nd_fetch(float *dst, const void *p, bool bf16, int64_t rows, int64_t row_stride,
                  int64_t cols, int64_t col_stride);
 void rf_nd_store(void *p, bool bf16, const float *src, int64_t rows, int64_t row_stride,

@@ -35,14 +35,15 @@ static double vector_at(const rf_tensor *t, int64_t i, double absent)
                                         : ((const float *)t->data)[i]);
 }
 
-/* --- layer norm --------------------------------------------------------------------------------- */
+/* --- layer norm ---------------------------------------------------------------------------------
+ */
 
 typedef struct layer_job {
     const rf_tensor *x, *y;
     int axis;
-    int64_t n;             /* elements of one row: the dims from axis on */
-    const float *w, *b;    /* dense, or NULL */
-    float *rows;           /* one per thread */
+    int64_t n;          /* elements of one row: the dims from axis on */
+    const float *w, *b; /* dense, or NULL */
+    float *rows;        /* one per thread */
     double eps;
     bool rms;
 } layer_job;
@@ -142,8 +143,8 @@ static rf_status run_layer(const rf_kernel_call *call, rf_error *err)
 {
     (void)err;
     const rf_layer_norm_attrs *attrs = &call->args.attrs->layer_norm;
-    layer_job job = {.x = call->args.in[0], .y = call->args.out[0], .eps = attrs->eps,
-                     .rms = attrs->rms};
+    layer_job job = {
+        .x = call->args.in[0], .y = call->args.out[0], .eps = attrs->eps, .rms = attrs->rms};
     int64_t n = rf_tensor_elements(job.x);
     if (n == 0)
         return RF_OK;
@@ -161,7 +162,8 @@ static rf_status run_layer(const rf_kernel_call *call, rf_error *err)
     return RF_OK;
 }
 
-/* --- group and batch norm ----------------------------------------------------------------------- */
+/* --- group and batch norm -----------------------------------------------------------------------
+ */
 
 typedef struct affine {
     rf_act act;
@@ -179,7 +181,8 @@ static void map_affine(const void *ctx, float *y, const float *const *in, int64_
 }
 
 /* Three vectors of `images` x C floats, one after the other, applied to x. */
-static void apply_affine(const rf_kernel_call *call, const affine *a, float *vectors, int64_t images)
+static void apply_affine(const rf_kernel_call *call, const affine *a, float *vectors,
+                         int64_t images)
 {
     const rf_tensor *x = call->args.in[0];
     rf_tensor t[3];

@@ -17,9 +17,9 @@ typedef struct rf_cpu_pack {
 /* Fills *out with `bytes` bytes made by `fill`. Arguments as for rf_pack_get.
  *
  * Owns:  release with rf_cpu_pack_release, also on failure (then it does nothing). */
-static inline rf_status rf_cpu_pack_get(const rf_kernel_desc *desc, const void *key, const char *tag,
-                                        size_t bytes, rf_pack_fn *fill, void *ctx, rf_cpu_pack *out,
-                                        rf_error *err)
+static inline rf_status rf_cpu_pack_get(const rf_kernel_desc *desc, const void *key,
+                                        const char *tag, size_t bytes, rf_pack_fn *fill, void *ctx,
+                                        rf_cpu_pack *out, rf_error *err)
 {
     *out = (rf_cpu_pack){NULL, NULL, bytes};
     if (desc->packs)

@@ -12,9 +12,9 @@
  * reflects the borders and widens bf16, so there is one inner loop for all cases. There, a value is
  * loaded once and used for all taps of its row: 14 FMAs for one vector load and one broadcast.
  *
- * bf16 images on AVX512-BF16: the ring holds pairs (r, s) and the weights are pairs (w0, w1), so one
- * vdpbf16ps does both halves of a tap: 49 instructions per vector instead of 98. s and w are rounded
- * to bf16 there, sums stay f32.
+ * bf16 images on AVX512-BF16: the ring holds pairs (r, s) and the weights are pairs (w0, w1), so
+ * one vdpbf16ps does both halves of a tap: 49 instructions per vector instead of 98. s and w are
+ * rounded to bf16 there, sums stay f32.
  */
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/pack.h"
@@ -32,7 +32,8 @@ enum {
 typedef enum form { FORM_F32, FORM_BF16, FORM_DOT } form;
 
 typedef struct pa_state {
-    rf_cpu_pack pack; /* [C / VL][k * k][2][VL] floats, or [..][VL] pairs; then sum(w1) of each channel */
+    rf_cpu_pack
+        pack; /* [C / VL][k * k][2][VL] floats, or [..][VL] pairs; then sum(w1) of each channel */
     int k;
     float sa_b, sa_w[2 * K_MAX * K_MAX];
 } pa_state;
@@ -43,8 +44,9 @@ typedef struct pa_run {
     form form;
     int radius;
     int64_t n, c, h, w, pitch;
-    float *init;      /* [n][c]: bias + ca * sum(w1) */
-    float *mean, *max, *s; /* [n * h][pitch], columns padded by reflection; FORM_DOT: s holds bf16 << 16 */
+    float *init; /* [n][c]: bias + ca * sum(w1) */
+    float *mean, *max,
+        *s; /* [n * h][pitch], columns padded by reflection; FORM_DOT: s holds bf16 << 16 */
 } pa_run;
 
 static inline int64_t reflect(int64_t i, int64_t n)
@@ -114,7 +116,8 @@ static void make_s_row(const pa_run *run, int64_t row)
         }
 }
 
-/* --- blocks of N pixels x VL channels ---------------------------------------------------------- */
+/* --- blocks of N pixels x VL channels ----------------------------------------------------------
+ */
 
 /* Columns col - radius ... of one row of r into a ring row, from channel c0 on. */
 static inline __attribute__((always_inline)) void fill_row(const pa_run *run, form form,
@@ -145,7 +148,8 @@ static inline __attribute__((always_inline)) void fill_row(const pa_run *run, fo
     }
 }
 
-/* acc[p] = init + both halves of the convolution for N pixels. r: rows of the ring, s: rows of s. */
+/* acc[p] = init + both halves of the convolution for N pixels. r: rows of the ring, s: rows of s.
+ */
 static inline __attribute__((always_inline)) void block_fma(const int k, const float *const *r,
                                                             const float *const *s, const float *w,
                                                             vf init, vf *acc)
@@ -222,7 +226,8 @@ BLOCK_FMA(7)
 
 /* By k / 2. One function per size: together, the compiler moves what they share across calls of
  * its own making and spills registers for it. */
-typedef void block_fn(const float *const *r, const float *const *s, const float *w, vf init, vf *acc);
+typedef void block_fn(const float *const *r, const float *const *s, const float *w, vf init,
+                      vf *acc);
 static block_fn *const blocks_fma[] = {block_fma_1, block_fma_3, block_fma_5, block_fma_7};
 #if VL == 16
 static block_fn *const blocks_dot[] = {block_dot_1, block_dot_3, block_dot_5, block_dot_7};
@@ -230,7 +235,8 @@ static block_fn *const blocks_dot[] = {block_dot_1, block_dot_3, block_dot_5, bl
 
 static inline vf reciprocal(vf x)
 {
-#if VL == 16 /* a division takes 16 cycles on most machines; one Newton step makes rcp14 exact enough */
+#if VL ==                                                                                          \
+    16 /* a division takes 16 cycles on most machines; one Newton step makes rcp14 exact enough */
     vf q = (vf)_mm512_rcp14_ps((__m512)x);
     return q * (2.0f - x * q);
 #else
@@ -242,7 +248,7 @@ static inline vf reciprocal(vf x)
  * exponent bits, and a fraction, for which 2^f is a minimax polynomial. */
 static inline vf sigmoid(vf x)
 {
-    const vf magic = vset1(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer */
+    const vf magic = vset1(12582912.0f);            /* 1.5 * 2^23: adding it rounds to an integer */
     x = vmax(vset1(-87.0f), vmin(vset1(87.0f), x)); /* this order keeps NaN */
     vf n = x * -1.44269504f + magic;
     vi exponent = (vi)n << 23;
@@ -280,9 +286,8 @@ static inline void store_bf16(uint16_t *p, vf v, form form)
 }
 
 /* n finished pixels from element `at` on; r: their values in the ring. */
-static inline __attribute__((always_inline)) void finish(const pa_run *run, form form, bool mix,
-                                                         int64_t at, int n, const float *r,
-                                                         const vf *acc)
+static inline __attribute__((always_inline)) void
+finish(const pa_run *run, form form, bool mix, int64_t at, int n, const float *r, const vf *acc)
 {
     const rf_op_args *args = &run->call->args;
     const void *x = args->in[7]->data, *y = mix ? args->in[8]->data : NULL;
@@ -335,8 +340,7 @@ static inline __attribute__((always_inline)) void strip(const pa_run *run, form 
 {
     float ring[RING][(N + K_MAX - 1) * VL] __attribute__((aligned(64)));
     const int k = run->state->k, radius = run->radius;
-    const float *w = (const float *)run->state->pack.data +
-                     c0 * k * k * (form == FORM_DOT ? 1 : 2);
+    const float *w = (const float *)run->state->pack.data + c0 * k * k * (form == FORM_DOT ? 1 : 2);
 #if VL == 16
     block_fn *block = form == FORM_DOT ? blocks_dot[radius] : blocks_fma[radius];
 #else
@@ -404,7 +408,8 @@ static void run_thread(void *ctx, int thread, int n_threads)
         do_strip(run, i);
 }
 
-/* --- the kernel -------------------------------------------------------------------------------- */
+/* --- the kernel --------------------------------------------------------------------------------
+ */
 
 typedef struct pack_ctx {
     const rf_tensor *w;
@@ -447,7 +452,8 @@ static rf_status prepare(const rf_kernel_desc *desc, bool dot, void **out_state,
     RF_TRY(rf_alloc_array(desc->env, 1, sizeof *state, &state, err));
     size_t bytes = (size_t)(c * taps * (dot ? 1 : 2) + c) * sizeof(float);
     pack_ctx ctx = {pa_w, dot};
-    rf_status status = rf_cpu_pack_get(desc, pa_w->data, TAGS[dot], bytes, pack_weights, &ctx, &state->pack, err);
+    rf_status status =
+        rf_cpu_pack_get(desc, pa_w->data, TAGS[dot], bytes, pack_weights, &ctx, &state->pack, err);
     if (status != RF_OK) {
         rf_free(desc->env, state, sizeof *state);
         return status;
@@ -473,7 +479,10 @@ static void release(rf_env *env, void *state_ptr)
 }
 
 /* Pitch of the padded planes: blocks of 4 VL columns and the border, read in whole vectors. */
-static int64_t plane_pitch(int64_t w) { return (w + 4 * VL - 1) / (4 * VL) * 4 * VL + 16; }
+static int64_t plane_pitch(int64_t w)
+{
+    return (w + 4 * VL - 1) / (4 * VL) * 4 * VL + 16;
+}
 
 static size_t scratch(const rf_kernel_desc *desc)
 {
@@ -509,7 +518,10 @@ static rf_status run_fma(const rf_kernel_call *call, rf_error *err)
     return run_form(call, call->args.in[0]->dtype == RF_F32 ? FORM_F32 : FORM_BF16);
 }
 
-static bool is_small_float(const rf_tensor *t) { return t->dtype == RF_F32 || t->dtype == RF_BF16; }
+static bool is_small_float(const rf_tensor *t)
+{
+    return t->dtype == RF_F32 || t->dtype == RF_BF16;
+}
 
 static bool is_constant(const rf_tensor *t)
 {

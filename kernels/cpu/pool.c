@@ -31,13 +31,17 @@ static void pixel(const pool *p, int64_t n, int64_t oy, int64_t ox)
     window(y0, a->kernel[0], a->dilation[0], p->x->dims[2], &ylo, &yhi);
     window(x0, a->kernel[1], a->dilation[1], p->x->dims[3], &xlo, &xhi);
     int inside = (yhi - ylo) * (xhi - xlo);
-    float scale = 1.0f / (float)(a->count_include_pad ? a->kernel[0] * a->kernel[1] : inside > 0 ? inside : 1);
+    float scale = 1.0f / (float)(a->count_include_pad ? a->kernel[0] * a->kernel[1]
+                                 : inside > 0         ? inside
+                                                      : 1);
     for (int64_t c = 0; c < p->x->dims[1]; c += VL) {
         vf v = vset1(max ? -INFINITY : 0);
         for (int i = ylo; i < yhi; i++)
             for (int j = xlo; j < xhi; j++) {
                 vf s = vload_as(p->x->data,
-                                n * xs[0] + (y0 + i * a->dilation[0]) * xs[2] + (x0 + j * a->dilation[1]) * xs[3] + c, bf16);
+                                n * xs[0] + (y0 + i * a->dilation[0]) * xs[2] +
+                                    (x0 + j * a->dilation[1]) * xs[3] + c,
+                                bf16);
                 v = max ? vmax_nan(v, s) : v + s;
             }
         vstore_as(p->y->data, n * ys[0] + oy * ys[2] + ox * ys[3] + c, bf16, max ? v : v * scale);
@@ -57,8 +61,9 @@ static bool can(const rf_kernel_desc *desc)
 {
     const rf_tensor *x = desc->args.in[0], *y = desc->args.out[0];
     const rf_pool2d_attrs *a = &desc->args.attrs->pool2d;
-    return (x->dtype == RF_F32 || x->dtype == RF_BF16) && x->dtype == y->dtype && rf_tensor_is_nhwc(x) &&
-           rf_tensor_is_nhwc(y) && x->dims[1] % VL == 0 && !(a->kind == RF_POOL_AVG && a->ceil_mode);
+    return (x->dtype == RF_F32 || x->dtype == RF_BF16) && x->dtype == y->dtype &&
+           rf_tensor_is_nhwc(x) && rf_tensor_is_nhwc(y) && x->dims[1] % VL == 0 &&
+           !(a->kind == RF_POOL_AVG && a->ceil_mode);
 }
 
 static rf_status run(const rf_kernel_call *call, rf_error *err)

@@ -19,14 +19,20 @@ typedef struct post {
 static __attribute__((noinline, unused)) vf post_act_slow(rf_act act, vf x)
 {
     switch (act) {
-    case RF_ACT_SIGMOID: return vsigmoid(x);
-    case RF_ACT_SILU: return vsilu(x);
-    case RF_ACT_GELU: return vgelu(x);
-    case RF_ACT_GELU_TANH: return vgelu_tanh(x);
-    case RF_ACT_TANH: return vtanh(x);
+    case RF_ACT_SIGMOID:
+        return vsigmoid(x);
+    case RF_ACT_SILU:
+        return vsilu(x);
+    case RF_ACT_GELU:
+        return vgelu(x);
+    case RF_ACT_GELU_TANH:
+        return vgelu_tanh(x);
+    case RF_ACT_TANH:
+        return vtanh(x);
     case RF_ACT_HARDSWISH:
         return x * vmin(vset1(1), vmax(vset1(0), x * (1.0f / 6) + 0.5f));
-    default: return x;
+    default:
+        return x;
     }
 }
 

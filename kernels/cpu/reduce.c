@@ -21,16 +21,19 @@ typedef struct reduce_job {
     const rf_cpu_reduction *r;
     rf_nd nd; /* operand 0: x, 1: out and centre */
     bool inner_reduced, bf16;
-    int64_t kept_run;     /* outputs of one unit: rows (of dim 1) or columns (of dim 0) */
-    int64_t n_units;      /* runs of outputs */
-    int64_t n_steps;      /* chunks or rows that one output needs */
-    int64_t n_chunks;     /* of a row, if the innermost dim is reduced */
+    int64_t kept_run; /* outputs of one unit: rows (of dim 1) or columns (of dim 0) */
+    int64_t n_units;  /* runs of outputs */
+    int64_t n_steps;  /* chunks or rows that one output needs */
+    int64_t n_chunks; /* of a row, if the innermost dim is reduced */
     int64_t n_parts, n_out, count;
-    int kept_dim;         /* the dim that kept_run cuts, or -1 */
-    double *partial;      /* [part][unit][TILE] */
+    int kept_dim;    /* the dim that kept_run cuts, or -1 */
+    double *partial; /* [part][unit][TILE] */
 } reduce_job;
 
-static bool is_reduced(const reduce_job *job, int d) { return job->nd.strides[1][d] == 0; }
+static bool is_reduced(const reduce_job *job, int d)
+{
+    return job->nd.strides[1][d] == 0;
+}
 
 static double identity(rf_reduce_kind kind)
 {
@@ -140,8 +143,8 @@ BODY void fold_columns(rf_reduce_kind kind, const void *p, bool bf16, int64_t ro
         if (full == WIDE)
             for (int64_t r = 0; r < rows; r++)
                 for (int k = 0; k < WIDE; k++)
-                    a[k] = accumulate(kind, a[k],
-                                      vload_as(p, r * row_stride + col + k * VL, bf16), c[k]);
+                    a[k] = accumulate(kind, a[k], vload_as(p, r * row_stride + col + k * VL, bf16),
+                                      c[k]);
         else
             for (int64_t r = 0; r < rows; r++) {
                 int64_t at = r * row_stride + col;
@@ -184,16 +187,22 @@ FOLDS(min_f32, RF_REDUCE_MIN, false)
 FOLDS(min_bf16, RF_REDUCE_MIN, true)
 FOLDS(prod_f32, RF_REDUCE_PROD, false)
 FOLDS(prod_bf16, RF_REDUCE_PROD, true)
-#define FOLD_SET(NAME) {{rows_##NAME##_f32, columns_##NAME##_f32}, \
-                        {rows_##NAME##_bf16, columns_##NAME##_bf16}}
+#define FOLD_SET(NAME)                                                                             \
+    {                                                                                              \
+        {rows_##NAME##_f32, columns_##NAME##_f32},                                                 \
+        {                                                                                          \
+            rows_##NAME##_bf16, columns_##NAME##_bf16                                              \
+        }                                                                                          \
+    }
 static fold_fn *const folds[][2][2] = {
-    [RF_REDUCE_SUM] = FOLD_SET(sum),   [RF_REDUCE_MEAN] = FOLD_SET(sum),
-    [RF_REDUCE_MAX] = FOLD_SET(max),   [RF_REDUCE_MIN] = FOLD_SET(min),
-    [RF_REDUCE_PROD] = FOLD_SET(prod), [RF_REDUCE_L2] = FOLD_SET(sumsq),
+    [RF_REDUCE_SUM] = FOLD_SET(sum),     [RF_REDUCE_MEAN] = FOLD_SET(sum),
+    [RF_REDUCE_MAX] = FOLD_SET(max),     [RF_REDUCE_MIN] = FOLD_SET(min),
+    [RF_REDUCE_PROD] = FOLD_SET(prod),   [RF_REDUCE_L2] = FOLD_SET(sumsq),
     [RF_REDUCE_SUMSQ] = FOLD_SET(sumsq),
 };
 
-/* --- the nest ----------------------------------------------------------------------------------- */
+/* --- the nest -----------------------------------------------------------------------------------
+ */
 
 /* Rows that are folded in f32 at a time. */
 static int64_t row_run(const reduce_job *job)
@@ -204,7 +213,8 @@ static int64_t row_run(const reduce_job *job)
 static void plan(const rf_cpu_reduction *r, reduce_job *job)
 {
     const rf_tensor *x = r->x;
-    *job = (reduce_job){.r = r, .bf16 = x->dtype == RF_BF16, .n_out = 1, .count = 1, .kept_dim = -1};
+    *job =
+        (reduce_job){.r = r, .bf16 = x->dtype == RF_BF16, .n_out = 1, .count = 1, .kept_dim = -1};
     rf_nd *nd = &job->nd;
     int64_t out_strides[RF_MAX_RANK], out_dims[RF_MAX_RANK];
     for (int i = 0; i < x->rank; i++) {
@@ -263,8 +273,8 @@ static void fold_steps(const reduce_job *job, const char *x, const float *centre
         for (int64_t s = begin; s < end; s++) {
             int64_t first = s % job->n_chunks * CHUNK, n = nd->dims[0] - first;
             int64_t offset = first + reduced_offset(job, s / job->n_chunks);
-            fold(rf_nd_at(x, offset, bytes), run, nd->strides[0][1],
-                 n < CHUNK ? n : CHUNK, centre, nd->strides[1][1], acc);
+            fold(rf_nd_at(x, offset, bytes), run, nd->strides[0][1], n < CHUNK ? n : CHUNK, centre,
+                 nd->strides[1][1], acc);
         }
         return;
     }
@@ -275,8 +285,8 @@ static void fold_steps(const reduce_job *job, const char *x, const float *centre
         rows = nd->dims[inner] - s % nd->dims[inner];
         rows = rows > row_run(job) ? row_run(job) : rows;
         rows = rows > end - s ? end - s : rows;
-        fold(rf_nd_at(x, reduced_offset(job, s), bytes), rows, nd->strides[0][inner], run, centre, 0,
-             acc);
+        fold(rf_nd_at(x, reduced_offset(job, s), bytes), rows, nd->strides[0][inner], run, centre,
+             0, acc);
     }
 }
 
@@ -333,7 +343,8 @@ static void reduce_range(void *ctx, int64_t begin, int64_t end, int thread)
             acc[i] = identity(job->r->kind);
         fold_steps(job, rf_nd_at(job->r->x->data, x_offset, job->bf16 ? 2 : 4),
                    job->r->centre ? job->r->centre + out_offset : NULL, run,
-                   job->n_steps * part / job->n_parts, job->n_steps * (part + 1) / job->n_parts, acc);
+                   job->n_steps * part / job->n_parts, job->n_steps * (part + 1) / job->n_parts,
+                   acc);
         if (job->n_parts == 1)
             write_run(job, acc, run, out_offset);
         else
@@ -367,7 +378,8 @@ void rf_cpu_reduce(const rf_cpu_reduction *reduction, int n_threads, void *scrat
     }
 }
 
-/* --- the op ------------------------------------------------------------------------------------- */
+/* --- the op -------------------------------------------------------------------------------------
+ */
 
 static void describe_op(const rf_op_args *args, rf_cpu_reduction *r)
 {

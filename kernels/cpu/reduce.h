@@ -9,7 +9,7 @@
 
 typedef struct rf_cpu_reduction {
     rf_reduce_kind kind;
-    const rf_tensor *x; /* f32 or bf16, no dim is 0 */
+    const rf_tensor *x;        /* f32 or bf16, no dim is 0 */
     bool reduced[RF_MAX_RANK]; /* by dim of x */
     /* Result: f32, bf16 or f64, strides by dim of x (of reduced dims: ignored). */
     void *out;

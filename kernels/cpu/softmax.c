@@ -2,7 +2,8 @@
  *
  * Softmax over any axis. If the axis is the dense one, a row is one lane of work; otherwise COLUMNS
  * neighbours (channels in NHWC, pixels in NCHW) are done side by side, so that both ways read and
- * write whole cache lines. Either block goes through f32 in scratch: x is read once, y written once.
+ * write whole cache lines. Either block goes through f32 in scratch: x is read once, y written
+ * once.
  */
 #include "kernels/cpu/nd.h"
 #include "kernels/cpu/vecmath.h"

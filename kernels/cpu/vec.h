@@ -28,9 +28,18 @@ typedef uint16_t vh_unaligned __attribute__((vector_size(VL * 2), aligned(2), ma
 typedef uint16_t vh __attribute__((vector_size(VL * 2)));
 typedef uint32_t vu __attribute__((vector_size(VL * 4)));
 
-static inline vf vset1(float x) { return x - (vf){0}; }
-static inline vf vload(const float *p) { return *(const vf_unaligned *)p; }
-static inline void vstore(float *p, vf v) { *(vf_unaligned *)p = v; }
+static inline vf vset1(float x)
+{
+    return x - (vf){0};
+}
+static inline vf vload(const float *p)
+{
+    return *(const vf_unaligned *)p;
+}
+static inline void vstore(float *p, vf v)
+{
+    *(vf_unaligned *)p = v;
+}
 /* bf16 <-> float: a shift one way, round to nearest even the other (NaN kept). */
 static inline vf vload_bf16(const uint16_t *p)
 {
@@ -45,8 +54,14 @@ static inline vh vround_bf16(vf v)
     r = (vu)((nan & (vi)(u >> 16 | 0x40)) | (~nan & (vi)r));
     return __builtin_convertvector(r, vh);
 }
-static inline void vstore_bf16(uint16_t *p, vf v) { *(vh_unaligned *)p = vround_bf16(v); }
-static inline vf vselect(vi mask, vf a, vf b) { return (vf)((mask & (vi)a) | (~mask & (vi)b)); }
+static inline void vstore_bf16(uint16_t *p, vf v)
+{
+    *(vh_unaligned *)p = vround_bf16(v);
+}
+static inline vf vselect(vi mask, vf a, vf b)
+{
+    return (vf)((mask & (vi)a) | (~mask & (vi)b));
+}
 
 /* 0, 1, 2 ... */
 static inline vi vlanes(void)
@@ -79,8 +94,14 @@ static inline vf vmin(vf a, vf b)
 #endif
 }
 /* A NaN in either gives NaN: what max and min reductions and pooling promise. */
-static inline vf vmax_nan(vf a, vf b) { return vselect(a != a, a, vmax(a, b)); }
-static inline vf vmin_nan(vf a, vf b) { return vselect(a != a, a, vmin(a, b)); }
+static inline vf vmax_nan(vf a, vf b)
+{
+    return vselect(a != a, a, vmax(a, b));
+}
+static inline vf vmin_nan(vf a, vf b)
+{
+    return vselect(a != a, a, vmin(a, b));
+}
 
 static inline vf vsqrt(vf v)
 {
@@ -94,8 +115,7 @@ static inline vf vsqrt(vf v)
 }
 
 /* Horizontal folds by halves: log2(VL) steps, and a fixed order of additions. */
-static inline __m128 vfold128_(vf v, __m128 (*op)(__m128, __m128))
-    __attribute__((always_inline));
+static inline __m128 vfold128_(vf v, __m128 (*op)(__m128, __m128)) __attribute__((always_inline));
 static inline __m128 vfold128_(vf v, __m128 (*op)(__m128, __m128))
 {
 #if VL == 16
@@ -110,13 +130,31 @@ static inline __m128 vfold128_(vf v, __m128 (*op)(__m128, __m128))
     r = op(r, _mm_movehl_ps(r, r));
     return op(r, _mm_shuffle_ps(r, r, 1));
 }
-static inline __m128 vadd128_(__m128 a, __m128 b) { return a + b; }
-static inline __m128 vmax128_(__m128 a, __m128 b) { return _mm_max_ps(a, b); }
-static inline float vsum(vf v) { return _mm_cvtss_f32(vfold128_(v, vadd128_)); }
-static inline __m128 vmin128_(__m128 a, __m128 b) { return _mm_min_ps(a, b); }
+static inline __m128 vadd128_(__m128 a, __m128 b)
+{
+    return a + b;
+}
+static inline __m128 vmax128_(__m128 a, __m128 b)
+{
+    return _mm_max_ps(a, b);
+}
+static inline float vsum(vf v)
+{
+    return _mm_cvtss_f32(vfold128_(v, vadd128_));
+}
+static inline __m128 vmin128_(__m128 a, __m128 b)
+{
+    return _mm_min_ps(a, b);
+}
 /* Any result if there is a NaN. */
-static inline float vhmax(vf v) { return _mm_cvtss_f32(vfold128_(v, vmax128_)); }
-static inline float vhmin(vf v) { return _mm_cvtss_f32(vfold128_(v, vmin128_)); }
+static inline float vhmax(vf v)
+{
+    return _mm_cvtss_f32(vfold128_(v, vmax128_));
+}
+static inline float vhmin(vf v)
+{
+    return _mm_cvtss_f32(vfold128_(v, vmin128_));
+}
 static inline bool vany_nan(vf v)
 {
 #if VL == 16
@@ -190,8 +228,7 @@ static inline void vstore_as(void *p, int64_t i, bool bf16, vf v)
 }
 static inline vf vload_part_as(const void *p, int64_t i, bool bf16, int n)
 {
-    return bf16 ? vload_bf16_part((const uint16_t *)p + i, n)
-                : vload_part((const float *)p + i, n);
+    return bf16 ? vload_bf16_part((const uint16_t *)p + i, n) : vload_part((const float *)p + i, n);
 }
 static inline void vstore_part_as(void *p, int64_t i, bool bf16, vf v, int n)
 {

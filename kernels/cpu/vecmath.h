@@ -9,13 +9,19 @@
 
 #include "kernels/cpu/vec.h"
 
-static inline vf vabs(vf x) { return (vf)((vu)x & 0x7fffffffu); }
+static inline vf vabs(vf x)
+{
+    return (vf)((vu)x & 0x7fffffffu);
+}
 static inline vf vcopysign(vf mag, vf sign)
 {
     return (vf)(((vu)mag & 0x7fffffffu) | ((vu)sign & 0x80000000u));
 }
 /* 2^n for -126 <= n <= 127. */
-static inline vf vpow2i(vi n) { return (vf)((n + 127) << 23); }
+static inline vf vpow2i(vi n)
+{
+    return (vf)((n + 127) << 23);
+}
 
 /* x = n*ln2 + r with |r| <= ln2/2; returns e^r - 1. x must lie in about +-200. */
 static inline vf vexp_reduced(vf x, vi *n)
@@ -91,7 +97,10 @@ static inline vf vlog1p_pos(vf u)
     return vselect(d == 0.0f, u, vselect(w > 1e30f, vlog(w), vlog(w) * (u / d)));
 }
 
-static inline vf vsigmoid(vf x) { return 1.0f / (vexp(-x) + 1.0f); }
+static inline vf vsigmoid(vf x)
+{
+    return 1.0f / (vexp(-x) + 1.0f);
+}
 
 static inline vf vtanh(vf x)
 {
@@ -143,7 +152,10 @@ static inline vf vgelu_tanh(vf x)
     vf u = x * (1.5957691216057308f + 0.07135481282553155f * (x * x));
     return x * vsigmoid(u);
 }
-static inline vf vsilu(vf x) { return x / (vexp(-x) + 1.0f); }
+static inline vf vsilu(vf x)
+{
+    return x / (vexp(-x) + 1.0f);
+}
 static inline vf vsoftplus(vf x)
 {
     return vmax(vset1(0), x) + vlog1p_pos(vexp(-vabs(x)));

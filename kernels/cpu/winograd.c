@@ -29,7 +29,10 @@ typedef struct wino {
 } wino;
 
 /* Elements of a plane, rounded to an odd number of cache lines. */
-static int64_t odd_lines(int64_t floats) { return ((floats + 15) / 16 | 1) * 16; }
+static int64_t odd_lines(int64_t floats)
+{
+    return ((floats + 15) / 16 | 1) * 16;
+}
 
 static wino wino_of(const rf_op_args *args)
 {
@@ -50,7 +53,8 @@ static wino wino_of(const rf_op_args *args)
     return w;
 }
 
-/* ---- transforms ------------------------------------------------------------------------------- */
+/* ---- transforms -------------------------------------------------------------------------------
+ */
 
 /* One dimension of B^T d. */
 static inline __attribute__((always_inline)) void transform_b(const vf d[6], vf o[6])
@@ -99,9 +103,8 @@ static in_rows find_rows(const conv *c, int64_t image, int64_t ty, int64_t elem_
 
 /* Tiles [tx, tx + n) of one line of tiles, stored from column `at` of V. Neighbouring tiles share
  * two columns, so the vertical half is done once per column, in a ring of eight columns. */
-static inline __attribute__((always_inline)) void line_in(const wino *w, const in_rows *rows,
-                                                          int64_t tx, int64_t n, float *v,
-                                                          const bool bf16)
+static inline __attribute__((always_inline)) void
+line_in(const wino *w, const in_rows *rows, int64_t tx, int64_t n, float *v, const bool bf16)
 {
     const conv *c = &w->c;
     const int64_t pixel = c->x->strides[3], x0 = tx * 4 - c->pl;
@@ -169,8 +172,8 @@ static inline __attribute__((always_inline)) void tile_out(const wino *w, const 
                 break;
             vf v = o[j] + bias, r = vset1(0);
             if (c->res)
-                r = vload_as(c->res->data,
-                             r_at + i * c->res->strides[2] + j * c->res->strides[3], bf16);
+                r = vload_as(c->res->data, r_at + i * c->res->strides[2] + j * c->res->strides[3],
+                             bf16);
             if (c->post.res_before)
                 v = post_act(&c->post, v + r);
             else
@@ -199,7 +202,8 @@ static __attribute__((noinline)) void tile_out_bf16(const wino *w, const float *
     tile_out(w, m, bias, y_at, r_at, rows, cols, true);
 }
 
-/* ---- one block of tiles ------------------------------------------------------------------------ */
+/* ---- one block of tiles ------------------------------------------------------------------------
+ */
 
 static void block_in(const wino *w, int64_t first, int64_t n, float *v)
 {
@@ -207,8 +211,7 @@ static void block_in(const wino *w, int64_t first, int64_t n, float *v)
     for (int64_t t = 0; t < n;) {
         int64_t line = (first + t) / w->tiles_x, tx = (first + t) % w->tiles_x;
         int64_t run = w->tiles_x - tx < n - t ? w->tiles_x - tx : n - t;
-        in_rows rows =
-            find_rows(&w->c, line / w->tiles_y, line % w->tiles_y, bf16 ? 2 : 4);
+        in_rows rows = find_rows(&w->c, line / w->tiles_y, line % w->tiles_y, bf16 ? 2 : 4);
         (bf16 ? line_in_bf16 : line_in_f32)(w, &rows, tx, run, v + t * w->c.ic);
         t += run;
     }
@@ -222,8 +225,8 @@ static void block_out(const wino *w, int64_t first, int64_t n, int64_t oc, int n
         int64_t line = (first + t) / w->tiles_x, tx = (first + t) % w->tiles_x;
         int64_t image = line / w->tiles_y, ty = line % w->tiles_y;
         int rows = (int)(c->oh - ty * 4), cols = (int)(c->ow - tx * 4);
-        int64_t y_at = image * c->y->strides[0] + ty * 4 * c->y->strides[2] +
-                       tx * 4 * c->y->strides[3] + oc;
+        int64_t y_at =
+            image * c->y->strides[0] + ty * 4 * c->y->strides[2] + tx * 4 * c->y->strides[3] + oc;
         int64_t r_at = c->res ? image * c->res->strides[0] + ty * 4 * c->res->strides[2] +
                                     tx * 4 * c->res->strides[3] + oc
                               : 0;
@@ -268,7 +271,8 @@ static void run_tiles(void *ctx, int64_t begin, int64_t end, int thread)
     }
 }
 
-/* ---- weights ----------------------------------------------------------------------------------- */
+/* ---- weights -----------------------------------------------------------------------------------
+ */
 
 typedef struct pack_ctx {
     const rf_tensor *w;
@@ -324,7 +328,8 @@ static rf_status pack_weights(void *ctx, void *dst, rf_error *err)
     return RF_OK;
 }
 
-/* ---- the row ------------------------------------------------------------------------------------ */
+/* ---- the row ------------------------------------------------------------------------------------
+ */
 
 static bool channels_last(const rf_tensor *t)
 {

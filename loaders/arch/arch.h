@@ -13,8 +13,8 @@ extern "C" {
 
 extern const rf_arch rf_arch_dea_net;
 
-/* The network alone (with_border false: sizes must be multiples of 4, the output is not clamped), so
- * that tests can compare it with the float64 goldens. */
+/* The network alone (with_border false: sizes must be multiples of 4, the output is not clamped),
+ * so that tests can compare it with the float64 goldens. */
 rf_status rf_arch_dea_net_build_raw(rf_checkpoint *ckpt, rf_graph *graph, bool with_border,
                                     rf_error *err);
 

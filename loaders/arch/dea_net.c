@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * DEA-Net: dehazing by detail-enhanced convolution and content-guided attention (arXiv 2301.04805,
- * cecret3350/DEA-Net: code/model/backbone.py, modules/{deconv,cga,fusion}.py). A U-Net of three levels
- * of width C, 2C, 4C; C and the number of blocks of each level come from the keys.
+ * cecret3350/DEA-Net: code/model/backbone.py, modules/{deconv,cga,fusion}.py). A U-Net of three
+ * levels of width C, 2C, 4C; C and the number of blocks of each level come from the keys.
  *
- * Built from general ops only: planner and passes find what can be fused in any graph that has these
- * forms. Weights stay where the checkpoint has them; only the attention weight is copied, because its
- * two input maps become two depthwise convolutions.
+ * Built from general ops only: planner and passes find what can be fused in any graph that has
+ * these forms. Weights stay where the checkpoint has them; only the attention weight is copied,
+ * because its two input maps become two depthwise convolutions.
  */
 #include "loaders/arch/arch.h"
 
@@ -82,14 +82,14 @@ static rf_checkpoint_entry *take(builder *b, const char *key, int rank, const in
     }
     if (!same) {
         char want[96], have[160];
-        b->status = rf_fail(b->err, RF_ERR_FORMAT, "dea_net: key '%s' has shape %s, expected %s", key,
-                            rf_tensor_dims_text(&e->tensor, have, sizeof have),
+        b->status = rf_fail(b->err, RF_ERR_FORMAT, "dea_net: key '%s' has shape %s, expected %s",
+                            key, rf_tensor_dims_text(&e->tensor, have, sizeof have),
                             rf_tensor_dims_text(&expected, want, sizeof want));
         return NULL;
     }
     if (e->tensor.dtype > RF_BF16) {
-        b->status = rf_fail(b->err, RF_ERR_FORMAT, "dea_net: key '%s' holds %s, expected floats", key,
-                            rf_dtype_name(e->tensor.dtype));
+        b->status = rf_fail(b->err, RF_ERR_FORMAT, "dea_net: key '%s' holds %s, expected floats",
+                            key, rf_dtype_name(e->tensor.dtype));
         return NULL;
     }
     e->consumed = true;
@@ -135,7 +135,8 @@ static rf_value conv3x3(builder *b, const char *key, rf_value x, int64_t cin, in
 
 static rf_value down(builder *b, const char *key, rf_value x, int64_t cin, int64_t cout)
 {
-    return unary(b, "relu", named("%s.relu", key).text, conv(b, key, x, cin, cout, 3, 2, "constant"));
+    return unary(b, "relu", named("%s.relu", key).text,
+                 conv(b, key, x, cin, cout, 3, 2, "constant"));
 }
 
 /* Doubles the size. */
@@ -173,7 +174,8 @@ static rf_value body(builder *b, const char *key, rf_value x, int64_t c)
     return conv3x3(b, named("%s.conv2", key).text, r, c, c);
 }
 
-static rf_value reduce(builder *b, const char *kind, const char *node, rf_value x, const rf_attr axes)
+static rf_value reduce(builder *b, const char *kind, const char *node, rf_value x,
+                       const rf_attr axes)
 {
     return add(b, "reduce", node, &x, 1,
                (rf_attr[]){RF_ENUM("kind", kind), axes, RF_INTS("keepdims", 1)}, 3);

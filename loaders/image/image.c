@@ -64,8 +64,10 @@ struct decoder {
 
 static rf_status begin_planes(struct decoder *d, int64_t width, int64_t height, rf_error *err)
 {
-    if (width < 1 || height < 1 || width > MAX_SIDE || height > MAX_SIDE || width * height > max_pixels)
-        return rf_fail(err, RF_ERR_FORMAT, "%s: image of %lldx%lld pixels, expected 1x1 to 2^31 pixels", d->path,
+    if (width < 1 || height < 1 || width > MAX_SIDE || height > MAX_SIDE ||
+        width * height > max_pixels)
+        return rf_fail(err, RF_ERR_FORMAT,
+                       "%s: image of %lldx%lld pixels, expected 1x1 to 2^31 pixels", d->path,
                        (long long)width, (long long)height);
     d->width = width;
     d->height = height;
@@ -115,7 +117,7 @@ static rf_status read_png(struct decoder *d, bool size_only, rf_error *err)
     if (size_only)
         return RF_OK;
     bool sixteen = png_get_bit_depth(d->png, d->info) == 16;
-    png_set_expand(d->png);     /* palettes, 1-4 bit grey, tRNS */
+    png_set_expand(d->png); /* palettes, 1-4 bit grey, tRNS */
     png_set_strip_alpha(d->png);
     png_set_gray_to_rgb(d->png);
     if (sixteen)
@@ -128,7 +130,8 @@ static rf_status read_png(struct decoder *d, bool size_only, rf_error *err)
     size_t rows = passes > 1 ? (size_t)d->height : 1;
     d->rows = malloc(row_bytes * rows);
     if (!d->rows)
-        return rf_fail(err, RF_ERR_MEMORY, "%s: no memory for %zu bytes of pixels", d->path, row_bytes * rows);
+        return rf_fail(err, RF_ERR_MEMORY, "%s: no memory for %zu bytes of pixels", d->path,
+                       row_bytes * rows);
     for (int pass = 0; pass < passes; pass++)
         for (int64_t y = 0; y < d->height; y++) {
             uint8_t *row = (uint8_t *)d->rows + (rows > 1 ? (size_t)y * row_bytes : 0);
@@ -163,7 +166,8 @@ static unsigned exif_u16(const uint8_t *p, bool big)
 
 static unsigned exif_u32(const uint8_t *p, bool big)
 {
-    return big ? exif_u16(p, big) << 16 | exif_u16(p + 2, big) : exif_u16(p + 2, big) << 16 | exif_u16(p, big);
+    return big ? exif_u16(p, big) << 16 | exif_u16(p + 2, big)
+               : exif_u16(p + 2, big) << 16 | exif_u16(p, big);
 }
 
 /* Orientation tag of the first IFD of an APP1 Exif segment; 1 if there is none. */
@@ -216,7 +220,8 @@ static rf_status read_jpeg(struct decoder *d, bool size_only, rf_error *err)
     RF_TRY(begin_planes(d, d->jpeg.output_width, d->jpeg.output_height, err));
     d->samples = d->rows = malloc((size_t)d->width * 3);
     if (!d->rows)
-        return rf_fail(err, RF_ERR_MEMORY, "%s: no memory for a row of %lld pixels", d->path, (long long)d->width);
+        return rf_fail(err, RF_ERR_MEMORY, "%s: no memory for a row of %lld pixels", d->path,
+                       (long long)d->width);
     while (d->jpeg.output_scanline < d->jpeg.output_height) {
         JSAMPROW row = d->rows;
         int64_t y = d->jpeg.output_scanline;
@@ -241,7 +246,8 @@ static rf_status apply_orientation(struct decoder *d, rf_error *err)
     RF_TRY(rf_buffer_alloc(&turned, err));
     const float *from = d->out->tensor.data;
     float *to = turned.tensor.data;
-    bool flip_x = o == 2 || o == 3 || o == 7 || o == 8, flip_y = o == 3 || o == 4 || o == 6 || o == 7;
+    bool flip_x = o == 2 || o == 3 || o == 7 || o == 8,
+         flip_y = o == 3 || o == 4 || o == 6 || o == 7;
     for (int64_t c = 0; c < 3; c++)
         for (int64_t y = 0; y < oh; y++)
             for (int64_t x = 0; x < ow; x++) {
@@ -269,7 +275,8 @@ static rf_status decode(struct decoder *d, bool size_only, rf_error *err)
         return read_png(d, size_only, err);
     if (n >= 3 && magic[0] == 0xff && magic[1] == 0xd8 && magic[2] == 0xff)
         return read_jpeg(d, size_only, err);
-    return rf_fail(err, RF_ERR_FORMAT, "%s: expected a PNG or JPEG image, found other bytes", d->path);
+    return rf_fail(err, RF_ERR_FORMAT, "%s: expected a PNG or JPEG image, found other bytes",
+                   d->path);
 }
 
 static void end_decoder(struct decoder *d)

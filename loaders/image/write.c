@@ -42,16 +42,18 @@ static uint8_t to_byte(float v)
 
 static rf_status interleave(struct encoder *e, const rf_tensor *t, rf_error *err)
 {
-    if (t->dtype != RF_F32 || t->rank != 4 || t->dims[0] != 1 || (t->dims[1] != 1 && t->dims[1] != 3) ||
-        t->dims[2] < 1 || t->dims[3] < 1 || t->dims[2] > 65500 * 16 || t->dims[3] > 65500 * 16)
-        return rf_fail(err, RF_ERR_ARGUMENT, "%s: expected an f32 image of shape 1x3xHxW or 1x1xHxW", e->path);
+    if (t->dtype != RF_F32 || t->rank != 4 || t->dims[0] != 1 ||
+        (t->dims[1] != 1 && t->dims[1] != 3) || t->dims[2] < 1 || t->dims[3] < 1 ||
+        t->dims[2] > 65500 * 16 || t->dims[3] > 65500 * 16)
+        return rf_fail(err, RF_ERR_ARGUMENT,
+                       "%s: expected an f32 image of shape 1x3xHxW or 1x1xHxW", e->path);
     e->channels = t->dims[1];
     e->height = t->dims[2];
     e->width = t->dims[3];
     e->pixels = malloc((size_t)(e->channels * e->height * e->width));
     if (!e->pixels)
-        return rf_fail(err, RF_ERR_MEMORY, "%s: no memory for %lldx%lld pixels", e->path, (long long)e->width,
-                       (long long)e->height);
+        return rf_fail(err, RF_ERR_MEMORY, "%s: no memory for %lldx%lld pixels", e->path,
+                       (long long)e->width, (long long)e->height);
     uint8_t *at = e->pixels;
     const float *data = t->data;
     for (int64_t y = 0; y < e->height; y++)
@@ -70,7 +72,8 @@ static rf_status encode_png(struct encoder *e, rf_error *err)
     png_alloc_size_t bound = PNG_IMAGE_PNG_SIZE_MAX(image);
     e->bytes = malloc(bound);
     if (!e->bytes)
-        return rf_fail(err, RF_ERR_MEMORY, "%s: no memory for %zu bytes of PNG", e->path, (size_t)bound);
+        return rf_fail(err, RF_ERR_MEMORY, "%s: no memory for %zu bytes of PNG", e->path,
+                       (size_t)bound);
     if (!png_image_write_to_memory(&image, e->bytes, &bound, 0, e->pixels, 0, NULL))
         return rf_fail(err, RF_ERR_INTERNAL, "%s: PNG: %s", e->path, image.message);
     e->n_bytes = bound;
@@ -89,7 +92,8 @@ static void jpeg_failed(j_common_ptr info)
 static rf_status encode_jpeg(struct encoder *e, rf_error *err)
 {
     if (e->width > JPEG_MAX_DIMENSION || e->height > JPEG_MAX_DIMENSION)
-        return rf_fail(err, RF_ERR_ARGUMENT, "%s: JPEG holds at most %ld pixels a side, found %lldx%lld", e->path,
+        return rf_fail(err, RF_ERR_ARGUMENT,
+                       "%s: JPEG holds at most %ld pixels a side, found %lldx%lld", e->path,
                        JPEG_MAX_DIMENSION, (long long)e->width, (long long)e->height);
     if (setjmp(e->jump)) {
         jpeg_destroy_compress(&e->jpeg);
@@ -124,7 +128,8 @@ static rf_status encode(struct encoder *e, const rf_tensor *image, rf_error *err
     const char *dot = strrchr(e->path, '.');
     bool png = dot && !strcasecmp(dot, ".png");
     if (!png && !(dot && (!strcasecmp(dot, ".jpg") || !strcasecmp(dot, ".jpeg"))))
-        return rf_fail(err, RF_ERR_ARGUMENT, "%s: expected a name ending in .png, .jpg or .jpeg", e->path);
+        return rf_fail(err, RF_ERR_ARGUMENT, "%s: expected a name ending in .png, .jpg or .jpeg",
+                       e->path);
     RF_TRY(interleave(e, image, err));
     return png ? encode_png(e, err) : encode_jpeg(e, err);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * NumPy .npy arrays, versions 1 to 3. The header is a Python dict literal; what is accepted of it is
- * exactly what NumPy writes (keys descr, fortran_order, shape in any order), and nothing is
+ * NumPy .npy arrays, versions 1 to 3. The header is a Python dict literal; what is accepted of it
+ * is exactly what NumPy writes (keys descr, fortran_order, shape in any order), and nothing is
  * evaluated. Object arrays hold pickles and are refused.
  * Source: numpy/lib/_format_impl.py.
  */
@@ -23,8 +23,8 @@ struct parser {
 
 static rf_status malformed(const struct parser *p, const char *expected)
 {
-    return rf_fail(p->err, RF_ERR_FORMAT, "%s: npy header: expected %s at '%.*s'", p->where, expected,
-                   (int)(p->end - p->at < 24 ? p->end - p->at : 24), p->at);
+    return rf_fail(p->err, RF_ERR_FORMAT, "%s: npy header: expected %s at '%.*s'", p->where,
+                   expected, (int)(p->end - p->at < 24 ? p->end - p->at : 24), p->at);
 }
 
 static void skip_space(struct parser *p)
@@ -66,7 +66,8 @@ static rf_status take_dim(struct parser *p, int64_t *out)
     const char *begin = p->at;
     *out = 0;
     while (p->at < p->end && *p->at >= '0' && *p->at <= '9')
-        if (__builtin_mul_overflow(*out, 10, out) || __builtin_add_overflow(*out, *p->at++ - '0', out))
+        if (__builtin_mul_overflow(*out, 10, out) ||
+            __builtin_add_overflow(*out, *p->at++ - '0', out))
             return malformed(p, "a size below 2^63");
     if (p->at == begin)
         return malformed(p, "a size");
@@ -106,9 +107,13 @@ static rf_status take_bool(struct parser *p, bool *out)
 
 static rf_status parse_descr(const struct parser *p, const char *descr, rf_npy_header *h)
 {
-    static const struct { const char *code; rf_dtype dtype; } known[] = {
-        {"f4", RF_F32}, {"f8", RF_F64}, {"f2", RF_F16}, {"i1", RF_I8},  {"u1", RF_U8},  {"i2", RF_I16}, {"u2", RF_U16},
-        {"i4", RF_I32}, {"u4", RF_U32}, {"i8", RF_I64}, {"u8", RF_U64}, {"b1", RF_BOOL},
+    static const struct {
+        const char *code;
+        rf_dtype dtype;
+    } known[] = {
+        {"f4", RF_F32}, {"f8", RF_F64}, {"f2", RF_F16}, {"i1", RF_I8},
+        {"u1", RF_U8},  {"i2", RF_I16}, {"u2", RF_U16}, {"i4", RF_I32},
+        {"u4", RF_U32}, {"i8", RF_I64}, {"u8", RF_U64}, {"b1", RF_BOOL},
     };
     if (!strchr("<>|=", *descr) || !*descr)
         return malformed(p, "a byte order in descr");
@@ -118,7 +123,8 @@ static rf_status parse_descr(const struct parser *p, const char *descr, rf_npy_h
             h->dtype = known[i].dtype;
             return RF_OK;
         }
-    return rf_fail(p->err, RF_ERR_UNSUPPORTED, "%s: npy dtype '%.16s': expected a plain real type such as '<f4'", p->where,
+    return rf_fail(p->err, RF_ERR_UNSUPPORTED,
+                   "%s: npy dtype '%.16s': expected a plain real type such as '<f4'", p->where,
                    descr);
 }
 
@@ -132,7 +138,10 @@ static rf_status parse_dict(struct parser *p, rf_npy_header *h)
         RF_TRY(take_string(p, key, sizeof key));
         if (!take(p, ':'))
             return malformed(p, "':'");
-        unsigned bit = !strcmp(key, "descr") ? 1 : !strcmp(key, "fortran_order") ? 2 : !strcmp(key, "shape") ? 4 : 0;
+        unsigned bit = !strcmp(key, "descr")           ? 1
+                       : !strcmp(key, "fortran_order") ? 2
+                       : !strcmp(key, "shape")         ? 4
+                                                       : 0;
         if (!bit || seen & bit)
             return malformed(p, "descr, fortran_order and shape, once each, before this point");
         seen |= bit;
@@ -150,7 +159,8 @@ static rf_status parse_dict(struct parser *p, rf_npy_header *h)
     return RF_OK;
 }
 
-rf_status rf_npy_parse(const uint8_t *bytes, size_t n, const char *where, rf_npy_header *out, rf_error *err)
+rf_status rf_npy_parse(const uint8_t *bytes, size_t n, const char *where, rf_npy_header *out,
+                       rf_error *err)
 {
     *out = (rf_npy_header){.data = 0};
     if (n < 12 || memcmp(bytes, "\x93NUMPY", 6))
@@ -160,24 +170,28 @@ rf_status rf_npy_parse(const uint8_t *bytes, size_t n, const char *where, rf_npy
         length |= (size_t)bytes[10] << 16 | (size_t)bytes[11] << 24;
         begin = 12;
     } else if (bytes[6] != 1)
-        return rf_fail(err, RF_ERR_UNSUPPORTED, "%s: npy version %d, expected 1 to 3", where, bytes[6]);
+        return rf_fail(err, RF_ERR_UNSUPPORTED, "%s: npy version %d, expected 1 to 3", where,
+                       bytes[6]);
     if (length > MAX_HEADER || begin + length > n)
-        return rf_fail(err, RF_ERR_FORMAT, "%s: npy header of %zu bytes, expected at most %d and inside the file of %zu",
-                       where, length, MAX_HEADER, n);
-    struct parser p = {(const char *)bytes + begin, (const char *)bytes + begin + length, where, err};
+        return rf_fail(
+            err, RF_ERR_FORMAT,
+            "%s: npy header of %zu bytes, expected at most %d and inside the file of %zu", where,
+            length, MAX_HEADER, n);
+    struct parser p = {(const char *)bytes + begin, (const char *)bytes + begin + length, where,
+                       err};
     RF_TRY(parse_dict(&p, out));
     out->data = begin + length;
     rf_tensor t;
     RF_TRY(rf_tensor_init(&t, out->dtype, out->rank, out->dims, NULL, err));
     if (rf_tensor_bytes(&t) != n - out->data)
-        return rf_fail(err, RF_ERR_FORMAT, "%s: npy data is %zu bytes, its shape needs %zu", where, n - out->data,
-                       rf_tensor_bytes(&t));
+        return rf_fail(err, RF_ERR_FORMAT, "%s: npy data is %zu bytes, its shape needs %zu", where,
+                       n - out->data, rf_tensor_bytes(&t));
     return RF_OK;
 }
 
-
 /* Fortran order: the first index runs fastest. */
-static void copy_fortran(const rf_npy_header *h, uint8_t *dst, const uint8_t *src, size_t item, int64_t n)
+static void copy_fortran(const rf_npy_header *h, uint8_t *dst, const uint8_t *src, size_t item,
+                         int64_t n)
 {
     int64_t index[RF_MAX_RANK] = {0};
     for (int64_t i = 0; i < n; i++) {
@@ -192,7 +206,8 @@ static void copy_fortran(const rf_npy_header *h, uint8_t *dst, const uint8_t *sr
     }
 }
 
-static rf_status read_elements(const rf_npy_header *h, const uint8_t *bytes, rf_buffer *out, rf_error *err)
+static rf_status read_elements(const rf_npy_header *h, const uint8_t *bytes, rf_buffer *out,
+                               rf_error *err)
 {
     RF_TRY(rf_tensor_init(&out->tensor, h->dtype, h->rank, h->dims, NULL, err));
     RF_TRY(rf_buffer_alloc(out, err));
@@ -268,14 +283,18 @@ static rf_status write_elements(rf_file_writer *w, const rf_tensor *t, rf_error 
 static rf_status write_header(rf_file_writer *w, const rf_tensor *t, rf_error *err)
 {
     static const char *const codes[RF_DTYPE_COUNT] = {
-        [RF_F32] = "<f4", [RF_F64] = "<f8", [RF_F16] = "<f2", [RF_BF16] = "<f4", [RF_I8] = "|i1", [RF_U8] = "|u1", [RF_I16] = "<i2",
-        [RF_U16] = "<u2", [RF_I32] = "<i4", [RF_U32] = "<u4", [RF_I64] = "<i8", [RF_U64] = "<u8", [RF_BOOL] = "|b1",
+        [RF_F32] = "<f4", [RF_F64] = "<f8", [RF_F16] = "<f2",  [RF_BF16] = "<f4", [RF_I8] = "|i1",
+        [RF_U8] = "|u1",  [RF_I16] = "<i2", [RF_U16] = "<u2",  [RF_I32] = "<i4",  [RF_U32] = "<u4",
+        [RF_I64] = "<i8", [RF_U64] = "<u8", [RF_BOOL] = "|b1",
     };
     char text[512];
-    int n = snprintf(text + 10, sizeof text - 10, "{'descr': '%s', 'fortran_order': False, 'shape': (", codes[t->dtype]);
+    int n = snprintf(text + 10, sizeof text - 10,
+                     "{'descr': '%s', 'fortran_order': False, 'shape': (", codes[t->dtype]);
     for (int k = 0; k < t->rank; k++)
         n += snprintf(text + 10 + n, sizeof text - 10 - (size_t)n, "%lld%s", (long long)t->dims[k],
-                      t->rank == 1 ? "," : k + 1 < t->rank ? ", " : "");
+                      t->rank == 1      ? ","
+                      : k + 1 < t->rank ? ", "
+                                        : "");
     n += snprintf(text + 10 + n, sizeof text - 10 - (size_t)n, "), }");
     int total = (10 + n + 1 + 63) / 64 * 64;
     memset(text + 10 + n, ' ', (size_t)(total - 10 - n));

@@ -21,7 +21,8 @@ typedef struct rf_npy_header {
 } rf_npy_header;
 
 /* `bytes` is the whole file; the element bytes are checked to fill it exactly. */
-rf_status rf_npy_parse(const uint8_t *bytes, size_t n, const char *where, rf_npy_header *out, rf_error *err);
+rf_status rf_npy_parse(const uint8_t *bytes, size_t n, const char *where, rf_npy_header *out,
+                       rf_error *err);
 
 #ifdef __cplusplus
 }

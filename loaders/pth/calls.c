@@ -87,7 +87,8 @@ rf_status rf_pickle_global(rf_unpickler *u, const char *module, size_t module_le
         return rf_fail(err, RF_ERR_FORMAT, "name of a global is not text of 1 to %d bytes",
                        MAX_GLOBAL_BYTES);
     RF_TRY(rf_pickle_new(u, RF_PICKLE_GLOBAL, out, err));
-    char *full = rf_arena_printf(&u->arena, "%.*s %.*s", (int)module_len, module, (int)name_len, name);
+    char *full =
+        rf_arena_printf(&u->arena, "%.*s %.*s", (int)module_len, module, (int)name_len, name);
     if (!full)
         return rf_fail(err, RF_ERR_MEMORY, "no memory for a name of the pickle");
     (*out)->u.global.name = full;
@@ -96,8 +97,9 @@ rf_status rf_pickle_global(rf_unpickler *u, const char *module, size_t module_le
         if (!strcmp(globals[i].name, full))
             (*out)->u.global.token = i;
     if ((*out)->u.global.token >= 0 && globals[(*out)->u.global.token].role == NESTED)
-        return rf_fail(err, RF_ERR_UNSUPPORTED,
-                       "tensors written by pickle.dump; write them with torch.save or as safetensors");
+        return rf_fail(
+            err, RF_ERR_UNSUPPORTED,
+            "tensors written by pickle.dump; write them with torch.save or as safetensors");
     return RF_OK;
 }
 
@@ -136,11 +138,13 @@ static rf_status check_reach(const rf_pickle_tensor *t, int64_t available, rf_er
     bool overflow = false;
     for (int i = 0; i < t->tensor.rank; i++) {
         if (t->tensor.strides[i] < 0)
-            return rf_fail(err, RF_ERR_FORMAT, "tensor in storage '%s' has stride %lld, expected 0 or more",
+            return rf_fail(err, RF_ERR_FORMAT,
+                           "tensor in storage '%s' has stride %lld, expected 0 or more",
                            t->storage->key, (long long)t->tensor.strides[i]);
         if (t->tensor.dims[i])
-            overflow |= __builtin_mul_overflow(t->tensor.dims[i] - 1, t->tensor.strides[i], &step) ||
-                        __builtin_add_overflow(last, step, &last);
+            overflow |=
+                __builtin_mul_overflow(t->tensor.dims[i] - 1, t->tensor.strides[i], &step) ||
+                __builtin_add_overflow(last, step, &last);
     }
     bool empty = rf_tensor_elements(&t->tensor) == 0;
     if (t->offset < 0 || t->offset > available || (!empty && (overflow || last >= available)))
@@ -159,13 +163,15 @@ static rf_status make_tensor(rf_unpickler *u, rf_pickle_value *const *args, rf_d
     const char *key = args[0]->u.storage->key;
     rf_error why;
     if (sizes->u.seq.n != strides->u.seq.n)
-        return rf_fail(err, RF_ERR_FORMAT, "tensor in storage '%s' has %zu sizes and %zu strides", key,
-                       sizes->u.seq.n, strides->u.seq.n);
+        return rf_fail(err, RF_ERR_FORMAT, "tensor in storage '%s' has %zu sizes and %zu strides",
+                       key, sizes->u.seq.n, strides->u.seq.n);
     if (sizes->u.seq.n > RF_MAX_RANK)
-        return rf_fail(err, RF_ERR_UNSUPPORTED, "tensor in storage '%s' has %zu dims, expected at most %d",
-                       key, sizes->u.seq.n, RF_MAX_RANK);
+        return rf_fail(err, RF_ERR_UNSUPPORTED,
+                       "tensor in storage '%s' has %zu dims, expected at most %d", key,
+                       sizes->u.seq.n, RF_MAX_RANK);
     if (!read_ints(sizes, dims) || !read_ints(strides, steps))
-        return rf_fail(err, RF_ERR_FORMAT, "tensor in storage '%s': sizes or strides are not integers", key);
+        return rf_fail(err, RF_ERR_FORMAT,
+                       "tensor in storage '%s': sizes or strides are not integers", key);
     rf_pickle_tensor *t = rf_arena_alloc(&u->arena, sizeof *t);
     if (!t)
         return rf_fail(err, RF_ERR_MEMORY, "no memory for a tensor record");
@@ -180,8 +186,8 @@ static rf_status make_tensor(rf_unpickler *u, rf_pickle_value *const *args, rf_d
     return RF_OK;
 }
 
-static rf_status rebuild(rf_unpickler *u, const rf_pickle_value *callee, const rf_pickle_value *args,
-                         rf_pickle_value **out, rf_error *err)
+static rf_status rebuild(rf_unpickler *u, const rf_pickle_value *callee,
+                         const rf_pickle_value *args, rf_pickle_value **out, rf_error *err)
 {
     enum role role = globals[callee->u.global.token].role;
     rf_pickle_value *const *a = args->u.seq.items;
@@ -193,7 +199,8 @@ static rf_status rebuild(rf_unpickler *u, const rf_pickle_value *callee, const r
     if (role != REBUILD && (a[4]->kind != RF_PICKLE_BOOL || !is_nothing(a[5])))
         return wrong_arguments(callee, err);
     if (role != REBUILD && n == most && !is_nothing(a[n - 1]))
-        return rf_fail(err, RF_ERR_UNSUPPORTED, "tensor with metadata (a conjugate or negative view)");
+        return rf_fail(err, RF_ERR_UNSUPPORTED,
+                       "tensor with metadata (a conjugate or negative view)");
     const rf_pickle_storage *s = a[0]->u.storage;
     rf_dtype dtype = s->dtype;
     int64_t available = s->view_elements;
@@ -201,7 +208,8 @@ static rf_status rebuild(rf_unpickler *u, const rf_pickle_value *callee, const r
         return wrong_arguments(callee, err);
     if (role == REBUILD_V3) {
         if (!has_role(a[6], DTYPE))
-            return rf_fail(err, RF_ERR_UNSUPPORTED, "tensor of an unknown dtype in storage '%s'", s->key);
+            return rf_fail(err, RF_ERR_UNSUPPORTED, "tensor of an unknown dtype in storage '%s'",
+                           s->key);
         dtype = globals[a[6]->u.global.token].dtype;
         available /= (int64_t)rf_dtype_bytes(dtype);
     }
@@ -216,19 +224,21 @@ static rf_status make_opaque(rf_unpickler *u, const rf_pickle_value *callee, rf_
     return RF_OK;
 }
 
-static rf_status check_call(const rf_pickle_value *callee, const rf_pickle_value *args, rf_error *err)
+static rf_status check_call(const rf_pickle_value *callee, const rf_pickle_value *args,
+                            rf_error *err)
 {
     char text[128];
     if (callee->kind != RF_PICKLE_GLOBAL && callee->kind != RF_PICKLE_OPAQUE)
-        return rf_fail(err, RF_ERR_FORMAT, "calls %s", rf_pickle_describe(callee, text, sizeof text));
+        return rf_fail(err, RF_ERR_FORMAT, "calls %s",
+                       rf_pickle_describe(callee, text, sizeof text));
     if (args->kind != RF_PICKLE_TUPLE)
-        return rf_fail(err, RF_ERR_FORMAT, "calls '%s' with %s, expected a tuple", callee->u.global.name,
-                       rf_pickle_describe(args, text, sizeof text));
+        return rf_fail(err, RF_ERR_FORMAT, "calls '%s' with %s, expected a tuple",
+                       callee->u.global.name, rf_pickle_describe(args, text, sizeof text));
     return RF_OK;
 }
 
-rf_status rf_pickle_call(rf_unpickler *u, const rf_pickle_value *callee, const rf_pickle_value *args,
-                         rf_pickle_value **out, rf_error *err)
+rf_status rf_pickle_call(rf_unpickler *u, const rf_pickle_value *callee,
+                         const rf_pickle_value *args, rf_pickle_value **out, rf_error *err)
 {
     RF_TRY(check_call(callee, args, err));
     if (callee->kind == RF_PICKLE_OPAQUE || callee->u.global.token < 0)
@@ -286,7 +296,8 @@ static bool is_key(const rf_pickle_value *v)
         return false;
     for (size_t i = 0; i < v->u.string.n; i++) {
         char c = v->u.string.bytes[i];
-        bool ok = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_';
+        bool ok =
+            (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_';
         if (!ok)
             return false;
     }
@@ -306,8 +317,9 @@ static rf_status read_view(const rf_pickle_value *view, rf_pickle_storage *s, rf
     s->view_elements = a[2]->u.i;
     if (s->view_offset < 0 || s->view_elements < 0 || s->view_offset > s->n_elements ||
         s->view_elements > s->n_elements - s->view_offset)
-        return rf_fail(err, RF_ERR_FORMAT, "storage '%s': view of %lld elements at %lld passes its %lld",
-                       s->key, (long long)s->view_elements, (long long)s->view_offset,
+        return rf_fail(err, RF_ERR_FORMAT,
+                       "storage '%s': view of %lld elements at %lld passes its %lld", s->key,
+                       (long long)s->view_elements, (long long)s->view_offset,
                        (long long)s->n_elements);
     return RF_OK;
 }
@@ -319,12 +331,15 @@ rf_status rf_pickle_persistent(rf_unpickler *u, const rf_pickle_value *id, rf_pi
     rf_pickle_value *const *a = id->u.seq.items;
     if (id->kind != RF_PICKLE_TUPLE || id->u.seq.n < 5 || id->u.seq.n > (u->is_legacy ? 6 : 5) ||
         !is_string(a[0], "storage"))
-        return rf_fail(err, RF_ERR_FORMAT, "persistent id is %s, expected ('storage', type, key, "
-                       "location, elements)", rf_pickle_describe(id, text, sizeof text));
+        return rf_fail(err, RF_ERR_FORMAT,
+                       "persistent id is %s, expected ('storage', type, key, "
+                       "location, elements)",
+                       rf_pickle_describe(id, text, sizeof text));
     if (!has_role(a[1], STORAGE) && !has_role(a[1], UNTYPED))
         return rf_fail(err, RF_ERR_UNSUPPORTED, "storage of unknown type (%s)",
                        rf_pickle_describe(a[1], text, sizeof text));
-    if (!is_key(a[2]) || a[3]->kind != RF_PICKLE_STRING || a[4]->kind != RF_PICKLE_INT || a[4]->u.i < 0)
+    if (!is_key(a[2]) || a[3]->kind != RF_PICKLE_STRING || a[4]->kind != RF_PICKLE_INT ||
+        a[4]->u.i < 0)
         return rf_fail(err, RF_ERR_FORMAT, "persistent id has a malformed key, location or count");
     rf_pickle_storage *s = rf_arena_alloc(&u->arena, sizeof *s);
     char *key = rf_arena_strndup(&u->arena, a[2]->u.string.bytes, a[2]->u.string.n);
@@ -336,8 +351,8 @@ rf_status rf_pickle_persistent(rf_unpickler *u, const rf_pickle_value *id, rf_pi
     s->n_elements = s->view_elements = a[4]->u.i;
     int64_t bytes;
     if (__builtin_mul_overflow(s->n_elements, (int64_t)rf_dtype_bytes(s->dtype), &bytes))
-        return rf_fail(err, RF_ERR_FORMAT, "storage '%s' of %lld elements passes 63 bits of bytes", s->key,
-                       (long long)s->n_elements);
+        return rf_fail(err, RF_ERR_FORMAT, "storage '%s' of %lld elements passes 63 bits of bytes",
+                       s->key, (long long)s->n_elements);
     if (id->u.seq.n == 6)
         RF_TRY(read_view(a[5], s, err));
     RF_TRY(rf_grow_array(u->arena.env, &u->storages, &u->storages_capacity, u->n_storages + 1,

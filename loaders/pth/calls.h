@@ -14,8 +14,8 @@ rf_status rf_pickle_new(rf_unpickler *u, rf_pickle_kind kind, rf_pickle_value **
 rf_status rf_pickle_global(rf_unpickler *u, const char *module, size_t module_len, const char *name,
                            size_t name_len, rf_pickle_value **out, rf_error *err);
 /* REDUCE and NEWOBJ: `callee` applied to the tuple `args`. */
-rf_status rf_pickle_call(rf_unpickler *u, const rf_pickle_value *callee, const rf_pickle_value *args,
-                         rf_pickle_value **out, rf_error *err);
+rf_status rf_pickle_call(rf_unpickler *u, const rf_pickle_value *callee,
+                         const rf_pickle_value *args, rf_pickle_value **out, rf_error *err);
 rf_status rf_pickle_new_object(rf_unpickler *u, const rf_pickle_value *callee,
                                const rf_pickle_value *args, rf_pickle_value **out, rf_error *err);
 /* BINPERSID: the tuple becomes a reference to a storage. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Both containers hold a pickle that describes tensors, and the elements of their storages outside of
- * it. Zip (torch/serialization.py, caffe2/serialize/inline_container.cc): records <root>/data.pkl and
- * <root>/data/<key>. Legacy: five pickles back to back (magic, version, machine, object, list of
- * storage keys), then for each key a count and the elements.
+ * Both containers hold a pickle that describes tensors, and the elements of their storages outside
+ * of it. Zip (torch/serialization.py, caffe2/serialize/inline_container.cc): records
+ * <root>/data.pkl and <root>/data/<key>. Legacy: five pickles back to back (magic, version,
+ * machine, object, list of storage keys), then for each key a count and the elements.
  */
 #include "loaders/pth/pth.h"
 
@@ -60,13 +60,13 @@ static rf_status check_root(archive *a, rf_error *err)
     a->root_len = slash ? (int)(slash - a->root) : 0;
     for (size_t i = 0; i < a->zip.n_entries && slash; i++) {
         const rf_zip_entry *e = &a->zip.entries[i];
-        if (e->name_len <= (size_t)a->root_len ||
-            memcmp(e->name, a->root, (size_t)a->root_len + 1))
+        if (e->name_len <= (size_t)a->root_len || memcmp(e->name, a->root, (size_t)a->root_len + 1))
             return rf_fail(err, RF_ERR_FORMAT, "zip: '%.*s' is outside of folder '%.*s'",
                            (int)e->name_len, e->name, a->root_len, a->root);
         const char *rest = e->name + a->root_len + 1;
         size_t n = e->name_len - (size_t)a->root_len - 1;
-        if ((n >= 5 && !memcmp(rest, "code/", 5)) || (n == 13 && !memcmp(rest, "constants.pkl", 13)))
+        if ((n >= 5 && !memcmp(rest, "code/", 5)) ||
+            (n == 13 && !memcmp(rest, "constants.pkl", 13)))
             return rf_fail(err, RF_ERR_UNSUPPORTED,
                            "is a TorchScript program ('%.*s'), expected a state dict",
                            (int)e->name_len, e->name);
@@ -78,7 +78,8 @@ static rf_status check_root(archive *a, rf_error *err)
 
 static rf_status check_notes(const archive *a, rf_error *err)
 {
-    const rf_zip_entry *order = find_record(a, "byteorder", ""), *version = find_record(a, "version", "");
+    const rf_zip_entry *order = find_record(a, "byteorder", ""),
+                       *version = find_record(a, "version", "");
     if (order) {
         RF_TRY(rf_zip_verify(order, err));
         if (order->bytes != 6 || memcmp(order->data, "little", 6))
@@ -210,7 +211,8 @@ static rf_status load_legacy(rf_checkpoint *ckpt, rf_blob *blob, rf_error *err)
         at += used;
     }
     if (values[VERSION]->kind != RF_PICKLE_INT || values[VERSION]->u.i != LEGACY_VERSION) {
-        status = rf_fail(err, RF_ERR_UNSUPPORTED, "legacy stream is not of version %d", LEGACY_VERSION);
+        status =
+            rf_fail(err, RF_ERR_UNSUPPORTED, "legacy stream is not of version %d", LEGACY_VERSION);
         goto done;
     }
     RF_TRY_DONE(check_machine(values[MACHINE], err));
@@ -232,9 +234,9 @@ static rf_status load(rf_checkpoint *ckpt, rf_blob *blob, rf_error *err)
     if (starts_with(bytes, n, "PK", 2))
         return load_zip(ckpt, blob, err);
     return rf_fail(err, RF_ERR_UNSUPPORTED, "is %s; save it again with torch.save",
-                   is_tar(bytes, n)                        ? "a tar file of PyTorch before 0.2"
+                   is_tar(bytes, n)                       ? "a tar file of PyTorch before 0.2"
                    : starts_with(bytes, n, "PYTORCH1", 8) ? "a file of a preview of PyTorch 1.0"
-                                                           : "a plain pickle or a damaged stream");
+                                                          : "a plain pickle or a damaged stream");
 }
 
 const rf_loader rf_loader_pth = {.name = "pth", .probe = probe, .load = load};

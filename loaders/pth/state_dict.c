@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * See state_dict.h. Of a training checkpoint only the state dict is read; whatever lies beside it may
- * be any object. Inside the state dict everything must be a tensor with a name.
+ * See state_dict.h. Of a training checkpoint only the state dict is read; whatever lies beside it
+ * may be any object. Inside the state dict everything must be a tensor with a name.
  */
 #include "loaders/pth/state_dict.h"
 
@@ -12,8 +12,8 @@
 #include "loaders/common.h"
 
 /* Names under which training code keeps the weights, in order of preference. */
-static const char *const wrappers[] = {"state_dict",     "model", "weights", "params", "params_ema",
-                                       "state_dict_ema", "ema"};
+static const char *const wrappers[] = {"state_dict", "model",          "weights", "params",
+                                       "params_ema", "state_dict_ema", "ema"};
 enum { N_WRAPPERS = sizeof wrappers / sizeof *wrappers, MAX_WRAPPING = 8 };
 
 static int by_key(const void *a, const void *b)
@@ -133,16 +133,17 @@ static rf_status add_tensor(rf_checkpoint *ckpt, rf_blob *blob, const rf_pickle_
     size_t name_len = key->u.string.n;
     RF_TRY(rf_check_name(name, name_len, err));
     if (value->kind != RF_PICKLE_TENSOR)
-        return rf_fail(err, RF_ERR_FORMAT, "key '%.*s' is %s, expected a tensor", (int)name_len, name,
-                       rf_pickle_describe(value, text, sizeof text));
+        return rf_fail(err, RF_ERR_FORMAT, "key '%.*s' is %s, expected a tensor", (int)name_len,
+                       name, rf_pickle_describe(value, text, sizeof text));
     const rf_pickle_tensor *t = value->u.tensor;
     const rf_pickle_storage *s = t->storage;
     const rf_pth_record *record = rf_pth_table_find(table, s->key, strlen(s->key));
     if (!record || !record->data)
-        return rf_fail(err, RF_ERR_FORMAT, "key '%.*s': storage '%s' is not in the file", (int)name_len,
-                       name, s->key);
+        return rf_fail(err, RF_ERR_FORMAT, "key '%.*s': storage '%s' is not in the file",
+                       (int)name_len, name, s->key);
     rf_tensor tensor = t->tensor;
-    /* Offsets count from the view, in elements of the tensor; both were checked against its size. */
+    /* Offsets count from the view, in elements of the tensor; both were checked against its size.
+     */
     size_t at = (size_t)s->view_offset * rf_dtype_bytes(s->dtype) +
                 (size_t)t->offset * rf_dtype_bytes(tensor.dtype);
     tensor.data = (void *)(record->data + at);

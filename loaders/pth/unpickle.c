@@ -304,7 +304,8 @@ static rf_status call(machine *m, enum opcode op)
     return push(m, v);
 }
 
-/* BUILD: the state of an OrderedDict holds module versions, that of opaque objects nothing known. */
+/* BUILD: the state of an OrderedDict holds module versions, that of opaque objects nothing known.
+ */
 static rf_status build(machine *m)
 {
     char text[128];
@@ -345,38 +346,70 @@ static rf_status step(machine *m, uint8_t op)
 {
     rf_pickle_value *v;
     switch (op) {
-    case OP_MARK: return push_mark(m);
-    case OP_NONE: return push_new(m, RF_PICKLE_NONE, &v);
-    case OP_NEWTRUE: return push_bool(m, true);
-    case OP_NEWFALSE: return push_bool(m, false);
-    case OP_BININT: return push_small_int(m, 4);
-    case OP_BININT1: return push_small_int(m, 1);
-    case OP_BININT2: return push_small_int(m, 2);
-    case OP_LONG1: return push_long(m);
-    case OP_BINFLOAT: return push_real(m);
-    case OP_BINUNICODE: return push_string(m, 4);
-    case OP_SHORT_BINSTRING: return push_string(m, 1);
-    case OP_EMPTY_TUPLE: return push_new(m, RF_PICKLE_TUPLE, &v);
-    case OP_EMPTY_LIST: return push_new(m, RF_PICKLE_LIST, &v);
-    case OP_EMPTY_DICT: return push_new(m, RF_PICKLE_DICT, &v);
-    case OP_TUPLE: return make_tuple_marked(m);
-    case OP_TUPLE1: return make_tuple(m, 1);
-    case OP_TUPLE2: return make_tuple(m, 2);
-    case OP_TUPLE3: return make_tuple(m, 3);
-    case OP_APPEND: return extend(m, RF_PICKLE_LIST, 1);
-    case OP_APPENDS: return extend_marked(m, RF_PICKLE_LIST);
-    case OP_SETITEM: return extend(m, RF_PICKLE_DICT, 2);
-    case OP_SETITEMS: return extend_marked(m, RF_PICKLE_DICT);
-    case OP_BINPUT: return put(m, 1);
-    case OP_LONG_BINPUT: return put(m, 4);
-    case OP_BINGET: return get(m, 1);
-    case OP_LONG_BINGET: return get(m, 4);
-    case OP_GLOBAL: return push_global(m);
-    case OP_REDUCE: return call(m, OP_REDUCE);
-    case OP_NEWOBJ: return call(m, OP_NEWOBJ);
-    case OP_BUILD: return build(m);
-    case OP_BINPERSID: return persistent(m);
-    default: return bad(m, "is not among the instructions that a state dict needs");
+    case OP_MARK:
+        return push_mark(m);
+    case OP_NONE:
+        return push_new(m, RF_PICKLE_NONE, &v);
+    case OP_NEWTRUE:
+        return push_bool(m, true);
+    case OP_NEWFALSE:
+        return push_bool(m, false);
+    case OP_BININT:
+        return push_small_int(m, 4);
+    case OP_BININT1:
+        return push_small_int(m, 1);
+    case OP_BININT2:
+        return push_small_int(m, 2);
+    case OP_LONG1:
+        return push_long(m);
+    case OP_BINFLOAT:
+        return push_real(m);
+    case OP_BINUNICODE:
+        return push_string(m, 4);
+    case OP_SHORT_BINSTRING:
+        return push_string(m, 1);
+    case OP_EMPTY_TUPLE:
+        return push_new(m, RF_PICKLE_TUPLE, &v);
+    case OP_EMPTY_LIST:
+        return push_new(m, RF_PICKLE_LIST, &v);
+    case OP_EMPTY_DICT:
+        return push_new(m, RF_PICKLE_DICT, &v);
+    case OP_TUPLE:
+        return make_tuple_marked(m);
+    case OP_TUPLE1:
+        return make_tuple(m, 1);
+    case OP_TUPLE2:
+        return make_tuple(m, 2);
+    case OP_TUPLE3:
+        return make_tuple(m, 3);
+    case OP_APPEND:
+        return extend(m, RF_PICKLE_LIST, 1);
+    case OP_APPENDS:
+        return extend_marked(m, RF_PICKLE_LIST);
+    case OP_SETITEM:
+        return extend(m, RF_PICKLE_DICT, 2);
+    case OP_SETITEMS:
+        return extend_marked(m, RF_PICKLE_DICT);
+    case OP_BINPUT:
+        return put(m, 1);
+    case OP_LONG_BINPUT:
+        return put(m, 4);
+    case OP_BINGET:
+        return get(m, 1);
+    case OP_LONG_BINGET:
+        return get(m, 4);
+    case OP_GLOBAL:
+        return push_global(m);
+    case OP_REDUCE:
+        return call(m, OP_REDUCE);
+    case OP_NEWOBJ:
+        return call(m, OP_NEWOBJ);
+    case OP_BUILD:
+        return build(m);
+    case OP_BINPERSID:
+        return persistent(m);
+    default:
+        return bad(m, "is not among the instructions that a state dict needs");
     }
 }
 
@@ -387,7 +420,9 @@ static rf_status run(machine *m, rf_pickle_value **out)
     const uint8_t *head = take(m, 2);
     if (!head || head[0] != OP_PROTO || head[1] != PROTOCOL)
         return rf_fail(err, RF_ERR_UNSUPPORTED, "pickle: expected protocol %d, found %s", PROTOCOL,
-                       !head ? "an empty pickle" : head[0] != OP_PROTO ? "no protocol" : "another one");
+                       !head                 ? "an empty pickle"
+                       : head[0] != OP_PROTO ? "no protocol"
+                                             : "another one");
     for (;;) {
         size_t at = m->at;
         const uint8_t *op = take(m, 1);
@@ -397,11 +432,13 @@ static rf_status run(machine *m, rf_pickle_value **out)
             break;
         rf_status status = step(m, *op);
         if (status != RF_OK)
-            return rf_fail(err, status, "pickle: byte %zu, instruction 0x%02x: %s", at, *op, why.text);
+            return rf_fail(err, status, "pickle: byte %zu, instruction 0x%02x: %s", at, *op,
+                           why.text);
     }
     if (m->n_stack != 1 || m->n_marks)
-        return rf_fail(err, RF_ERR_FORMAT, "pickle: stops with %zu values and %zu marks, expected 1 and 0",
-                       m->n_stack, m->n_marks);
+        return rf_fail(err, RF_ERR_FORMAT,
+                       "pickle: stops with %zu values and %zu marks, expected 1 and 0", m->n_stack,
+                       m->n_marks);
     *out = m->stack[0];
     return RF_OK;
 }
@@ -455,7 +492,8 @@ const char *rf_pickle_describe(const rf_pickle_value *value, char *buf, size_t b
     };
     if (texts[value->kind])
         return texts[value->kind];
-    snprintf(buf, buf_bytes, value->kind == RF_PICKLE_GLOBAL ? "the name '%s'" : "an object of '%s'",
+    snprintf(buf, buf_bytes,
+             value->kind == RF_PICKLE_GLOBAL ? "the name '%s'" : "an object of '%s'",
              value->u.global.name);
     return buf;
 }

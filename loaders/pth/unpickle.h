@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A restricted pickle machine. Pickle is a program for a stack machine that may call any function of
- * Python; this one has no functions. Globals are compared with a list and become tokens, calls of the
- * few that describe tensors build tensor records, every other call builds an inert node that holds
- * only its name. Nothing is ever looked up or executed.
+ * A restricted pickle machine. Pickle is a program for a stack machine that may call any function
+ * of Python; this one has no functions. Globals are compared with a list and become tokens, calls
+ * of the few that describe tensors build tensor records, every other call builds an inert node that
+ * holds only its name. Nothing is ever looked up or executed.
  */
 #ifndef RF_LOADERS_PTH_UNPICKLE_H
 #define RF_LOADERS_PTH_UNPICKLE_H
@@ -64,8 +64,8 @@ struct rf_pickle_value {
         } seq;
         struct {
             const char *name; /* "module name", terminated */
-            int token; /* row of the table of calls.c, -1 if unknown */
-        } global;      /* GLOBAL, OPAQUE (what was called) */
+            int token;        /* row of the table of calls.c, -1 if unknown */
+        } global;             /* GLOBAL, OPAQUE (what was called) */
         rf_pickle_storage *storage;
         rf_pickle_tensor *tensor;
     } u;

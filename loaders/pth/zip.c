@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * See zip.h. Written out instead of taken from a library because libraries forgive: they skip leading
- * bytes, believe one of two headers, and copy; here records stay in the mapping. Layout: PKWARE
- * APPNOTE 4.3; what PyTorch writes: caffe2/serialize/inline_container.cc.
+ * See zip.h. Written out instead of taken from a library because libraries forgive: they skip
+ * leading bytes, believe one of two headers, and copy; here records stay in the mapping. Layout:
+ * PKWARE APPNOTE 4.3; what PyTorch writes: caffe2/serialize/inline_container.cc.
  */
 #include "loaders/pth/zip.h"
 
@@ -60,7 +60,8 @@ static rf_status read_end64(const uint8_t *bytes, size_t locator, directory *dir
         return rf_fail(err, RF_ERR_UNSUPPORTED, "zip: archive of several disks");
     if (!inside(at, END64_BYTES, locator) || rf_read_u32(bytes + at) != SIG_END64 ||
         rf_read_u64(bytes + at + 4) != locator - at - 12)
-        return rf_fail(err, RF_ERR_FORMAT, "zip: 64-bit end record expected at %llu, found other bytes",
+        return rf_fail(err, RF_ERR_FORMAT,
+                       "zip: 64-bit end record expected at %llu, found other bytes",
                        (unsigned long long)at);
     if (rf_read_u32(bytes + at + 16) || rf_read_u32(bytes + at + 20) ||
         rf_read_u64(bytes + at + 24) != rf_read_u64(bytes + at + 32))
@@ -81,16 +82,19 @@ static rf_status find_directory(const uint8_t *bytes, size_t n, directory *dir, 
     size_t end_at = 0;
     RF_TRY(find_end(bytes, n, &end_at, err));
     const uint8_t *end = bytes + end_at;
-    if (rf_read_u16(end + 4) || rf_read_u16(end + 6) || rf_read_u16(end + 8) != rf_read_u16(end + 10))
+    if (rf_read_u16(end + 4) || rf_read_u16(end + 6) ||
+        rf_read_u16(end + 8) != rf_read_u16(end + 10))
         return rf_fail(err, RF_ERR_UNSUPPORTED, "zip: archive of several disks");
     *dir = (directory){rf_read_u32(end + 16), rf_read_u32(end + 12), rf_read_u16(end + 10)};
     if (end_at >= LOCATOR_BYTES && rf_read_u32(end - LOCATOR_BYTES) == SIG_LOCATOR)
         RF_TRY(read_end64(bytes, end_at - LOCATOR_BYTES, dir, &end_at, err));
     if (!inside(dir->at, dir->bytes, end_at) || dir->at + dir->bytes != end_at)
-        return rf_fail(err, RF_ERR_FORMAT, "zip: directory at %llu of %llu bytes, expected to end at %zu",
+        return rf_fail(err, RF_ERR_FORMAT,
+                       "zip: directory at %llu of %llu bytes, expected to end at %zu",
                        (unsigned long long)dir->at, (unsigned long long)dir->bytes, end_at);
     if (dir->n_entries > dir->bytes / CENTRAL_BYTES || dir->n_entries > RF_MAX_TENSORS)
-        return rf_fail(err, RF_ERR_FORMAT, "zip: %llu entries do not fit in a directory of %llu bytes",
+        return rf_fail(err, RF_ERR_FORMAT,
+                       "zip: %llu entries do not fit in a directory of %llu bytes",
                        (unsigned long long)dir->n_entries, (unsigned long long)dir->bytes);
     return RF_OK;
 }
@@ -135,8 +139,8 @@ static rf_status widen(const uint8_t *extra, size_t n, uint64_t *const fields[3]
     return RF_OK;
 }
 
-/* What follows the data if flag 3 is set: [signature] crc, sizes of 4 or 8 bytes. PyTorch writes the
- * signature. Returns its length, 0 if it does not repeat the directory's numbers. */
+/* What follows the data if flag 3 is set: [signature] crc, sizes of 4 or 8 bytes. PyTorch writes
+ * the signature. Returns its length, 0 if it does not repeat the directory's numbers. */
 static size_t descriptor_bytes(const uint8_t *p, uint64_t available, const rf_zip_entry *e)
 {
     if (available < 16 || rf_read_u32(p) != SIG_DESCRIPTOR || rf_read_u32(p + 4) != e->crc)
@@ -158,36 +162,38 @@ static rf_status check_local(const uint8_t *bytes, uint64_t limit, uint16_t flag
     size_t name_len = rf_read_u16(p + 26), extra_len = rf_read_u16(p + 28);
     uint64_t start = e->header_at + LOCAL_BYTES + name_len + extra_len;
     if (!inside(start, e->bytes, limit))
-        return rf_fail(err, RF_ERR_FORMAT, "zip: '%.*s': %llu bytes at %llu pass the directory at %llu",
-                       len, e->name, (unsigned long long)e->bytes, (unsigned long long)start,
+        return rf_fail(err, RF_ERR_FORMAT,
+                       "zip: '%.*s': %llu bytes at %llu pass the directory at %llu", len, e->name,
+                       (unsigned long long)e->bytes, (unsigned long long)start,
                        (unsigned long long)limit);
     if (name_len != e->name_len || memcmp(p + LOCAL_BYTES, e->name, name_len))
-        return rf_fail(err, RF_ERR_FORMAT, "zip: '%.*s' is called otherwise in its local header", len,
-                       e->name);
-    if (rf_read_u16(p + 6) != flags || rf_read_u16(p + 8))
-        return rf_fail(err, RF_ERR_FORMAT, "zip: '%.*s': flags or method differ in the local header",
+        return rf_fail(err, RF_ERR_FORMAT, "zip: '%.*s' is called otherwise in its local header",
                        len, e->name);
+    if (rf_read_u16(p + 6) != flags || rf_read_u16(p + 8))
+        return rf_fail(err, RF_ERR_FORMAT,
+                       "zip: '%.*s': flags or method differ in the local header", len, e->name);
     uint64_t crc = rf_read_u32(p + 14), packed = rf_read_u32(p + 18), full = rf_read_u32(p + 22);
     bool later = flags & FLAG_DESCRIPTOR && !crc && !packed && !full;
-    RF_TRY(widen(p + LOCAL_BYTES + name_len, extra_len, (uint64_t *[3]){&full, &packed, NULL}, err));
+    RF_TRY(
+        widen(p + LOCAL_BYTES + name_len, extra_len, (uint64_t *[3]){&full, &packed, NULL}, err));
     if (!later && (crc != e->crc || packed != e->bytes || full != e->bytes))
-        return rf_fail(err, RF_ERR_FORMAT, "zip: '%.*s': size or checksum differ in the local header",
-                       len, e->name);
+        return rf_fail(err, RF_ERR_FORMAT,
+                       "zip: '%.*s': size or checksum differ in the local header", len, e->name);
     e->data = bytes + start;
     e->end_at = start + e->bytes;
     if (flags & FLAG_DESCRIPTOR) {
         size_t tail = descriptor_bytes(bytes + e->end_at, limit - e->end_at, e);
         if (!tail)
-            return rf_fail(err, RF_ERR_FORMAT, "zip: '%.*s': descriptor at %llu is wrong", len, e->name,
-                           (unsigned long long)e->end_at);
+            return rf_fail(err, RF_ERR_FORMAT, "zip: '%.*s': descriptor at %llu is wrong", len,
+                           e->name, (unsigned long long)e->end_at);
         e->end_at += tail;
     }
     return RF_OK;
 }
 
 /* One entry of the directory at p; *step gets its length. */
-static rf_status read_entry(const uint8_t *bytes, const uint8_t *p, uint64_t available, uint64_t limit,
-                            rf_zip_entry *e, size_t *step, rf_error *err)
+static rf_status read_entry(const uint8_t *bytes, const uint8_t *p, uint64_t available,
+                            uint64_t limit, rf_zip_entry *e, size_t *step, rf_error *err)
 {
     if (available < CENTRAL_BYTES || rf_read_u32(p) != SIG_CENTRAL)
         return rf_fail(err, RF_ERR_FORMAT, "zip: directory entry expected at %llu",
@@ -198,16 +204,18 @@ static rf_status read_entry(const uint8_t *bytes, const uint8_t *p, uint64_t ava
     e->name_len = rf_read_u16(p + 28);
     *step = CENTRAL_BYTES + e->name_len + extra_len + comment_len;
     if (*step > available)
-        return rf_fail(err, RF_ERR_FORMAT, "zip: directory entry at %llu passes the end of the directory",
+        return rf_fail(err, RF_ERR_FORMAT,
+                       "zip: directory entry at %llu passes the end of the directory",
                        (unsigned long long)(p - bytes));
     RF_TRY(check_path(e->name, e->name_len, err));
     int len = (int)e->name_len;
     if (flags & ~(FLAG_DESCRIPTOR | FLAG_UTF8))
-        return rf_fail(err, RF_ERR_UNSUPPORTED, "zip: '%.*s': flags are 0x%x (encrypted or patched)",
-                       len, e->name, flags);
+        return rf_fail(err, RF_ERR_UNSUPPORTED,
+                       "zip: '%.*s': flags are 0x%x (encrypted or patched)", len, e->name, flags);
     if (method)
         return rf_fail(err, RF_ERR_UNSUPPORTED,
-                       "zip: '%.*s': compressed by method %d, expected stored (0)", len, e->name, method);
+                       "zip: '%.*s': compressed by method %d, expected stored (0)", len, e->name,
+                       method);
     uint64_t packed = rf_read_u32(p + 20);
     e->crc = rf_read_u32(p + 16);
     e->bytes = rf_read_u32(p + 24);
@@ -215,8 +223,8 @@ static rf_status read_entry(const uint8_t *bytes, const uint8_t *p, uint64_t ava
     RF_TRY(widen(p + CENTRAL_BYTES + e->name_len, extra_len,
                  (uint64_t *[3]){&e->bytes, &packed, &e->header_at}, err));
     if (packed != e->bytes)
-        return rf_fail(err, RF_ERR_FORMAT, "zip: '%.*s': stored in %llu bytes, but is %llu long", len,
-                       e->name, (unsigned long long)packed, (unsigned long long)e->bytes);
+        return rf_fail(err, RF_ERR_FORMAT, "zip: '%.*s': stored in %llu bytes, but is %llu long",
+                       len, e->name, (unsigned long long)packed, (unsigned long long)e->bytes);
     if (rf_read_u16(p + 34))
         return rf_fail(err, RF_ERR_UNSUPPORTED, "zip: archive of several disks");
     return check_local(bytes, limit, flags, e, err);
@@ -249,13 +257,13 @@ static rf_status check_set(rf_zip *zip, rf_error *err)
                        (unsigned long long)e[0].header_at);
     for (size_t i = 1; i < zip->n_entries; i++)
         if (e[i].header_at < e[i - 1].end_at)
-            return rf_fail(err, RF_ERR_FORMAT, "zip: '%.*s' and '%.*s' overlap", (int)e[i - 1].name_len,
-                           e[i - 1].name, (int)e[i].name_len, e[i].name);
+            return rf_fail(err, RF_ERR_FORMAT, "zip: '%.*s' and '%.*s' overlap",
+                           (int)e[i - 1].name_len, e[i - 1].name, (int)e[i].name_len, e[i].name);
     qsort(e, zip->n_entries, sizeof *e, by_name);
     for (size_t i = 1; i < zip->n_entries; i++)
         if (!by_name(&e[i - 1], &e[i]))
-            return rf_fail(err, RF_ERR_FORMAT, "zip: two entries are called '%.*s'", (int)e[i].name_len,
-                           e[i].name);
+            return rf_fail(err, RF_ERR_FORMAT, "zip: two entries are called '%.*s'",
+                           (int)e[i].name_len, e[i].name);
     return RF_OK;
 }
 
@@ -310,7 +318,8 @@ rf_status rf_zip_verify(const rf_zip_entry *entry, rf_error *err)
 {
     uint32_t crc = (uint32_t)crc32_z(0, entry->data, entry->bytes);
     if (crc != entry->crc)
-        return rf_fail(err, RF_ERR_FORMAT, "zip: '%.*s': checksum is %08x, expected %08x (damaged file)",
+        return rf_fail(err, RF_ERR_FORMAT,
+                       "zip: '%.*s': checksum is %08x, expected %08x (damaged file)",
                        (int)entry->name_len, entry->name, crc, entry->crc);
     return RF_OK;
 }

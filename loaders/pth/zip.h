@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The directory of a zip archive that lies in memory, with the strictness that weights need: nothing
- * is compressed, every record lies where both of its headers say, records do not overlap, and names
- * are unique. Archives on which two readers could disagree are refused (scanners were bypassed by
- * local names and flags that differ from the central ones).
+ * The directory of a zip archive that lies in memory, with the strictness that weights need:
+ * nothing is compressed, every record lies where both of its headers say, records do not overlap,
+ * and names are unique. Archives on which two readers could disagree are refused (scanners were
+ * bypassed by local names and flags that differ from the central ones).
  */
 #ifndef RF_LOADERS_PTH_ZIP_H
 #define RF_LOADERS_PTH_ZIP_H

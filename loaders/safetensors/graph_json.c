@@ -12,14 +12,15 @@
 
 enum { FORM_VERSION = 1, MAX_VALUES = 1000000 };
 
-/* ---- writing ------------------------------------------------------------------------------------ */
+/* ---- writing ------------------------------------------------------------------------------------
+ */
 
 static json_t *ints_json(const void *values, int n, bool wide)
 {
     json_t *list = json_array();
     for (int i = 0; i < n; i++)
-        json_array_append_new(list, json_integer(wide ? ((const int64_t *)values)[i]
-                                                      : ((const int32_t *)values)[i]));
+        json_array_append_new(
+            list, json_integer(wide ? ((const int64_t *)values)[i] : ((const int32_t *)values)[i]));
     return list;
 }
 
@@ -61,29 +62,32 @@ static json_t *node_json(const rf_graph_node *n)
 
 static json_t *graph_object(const rf_graph *g, const char *const *names)
 {
-    json_t *inputs = json_array(), *consts = json_array(), *nodes = json_array(), *outputs = json_array();
+    json_t *inputs = json_array(), *consts = json_array(), *nodes = json_array(),
+           *outputs = json_array();
     for (size_t i = 0; i < g->n_inputs; i++) {
         const rf_graph_value *v = &g->values[g->inputs[i]];
         json_array_append_new(
-            inputs, json_pack("{s:i, s:s, s:s, s:o, s:I, s:I}", "value", g->inputs[i], "name", v->name,
-                              "dtype", rf_dtype_name(v->desc.dtype), "dims",
-                              ints_json(v->desc.dims, v->desc.rank, true), "min_h", (json_int_t)v->min_h,
-                              "min_w", (json_int_t)v->min_w));
+            inputs, json_pack("{s:i, s:s, s:s, s:o, s:I, s:I}", "value", g->inputs[i], "name",
+                              v->name, "dtype", rf_dtype_name(v->desc.dtype), "dims",
+                              ints_json(v->desc.dims, v->desc.rank, true), "min_h",
+                              (json_int_t)v->min_h, "min_w", (json_int_t)v->min_w));
     }
     for (size_t v = 0; v < g->n_values; v++)
         if (names[v])
-            json_array_append_new(consts, json_pack("{s:i, s:s}", "value", (int)v, "tensor", names[v]));
+            json_array_append_new(consts,
+                                  json_pack("{s:i, s:s}", "value", (int)v, "tensor", names[v]));
     for (size_t i = 0; i < g->n_nodes; i++)
         json_array_append_new(nodes, node_json(&g->nodes[i]));
     for (size_t i = 0; i < g->n_outputs; i++)
-        json_array_append_new(outputs, json_pack("{s:i, s:s}", "value", g->outputs[i], "name",
-                                                 g->output_names[i]));
-    return json_pack("{s:i, s:s, s:i, s:o, s:o, s:o, s:o}", "version", FORM_VERSION, "name", g->name,
-                     "values", (int)g->n_values, "inputs", inputs, "constants", consts, "nodes", nodes,
-                     "outputs", outputs);
+        json_array_append_new(
+            outputs, json_pack("{s:i, s:s}", "value", g->outputs[i], "name", g->output_names[i]));
+    return json_pack("{s:i, s:s, s:i, s:o, s:o, s:o, s:o}", "version", FORM_VERSION, "name",
+                     g->name, "values", (int)g->n_values, "inputs", inputs, "constants", consts,
+                     "nodes", nodes, "outputs", outputs);
 }
 
-rf_status rf_graph_to_json(const rf_graph *graph, const char *const *names, char **out, rf_error *err)
+rf_status rf_graph_to_json(const rf_graph *graph, const char *const *names, char **out,
+                           rf_error *err)
 {
     json_t *root = graph_object(graph, names);
     *out = root ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
@@ -91,7 +95,8 @@ rf_status rf_graph_to_json(const rf_graph *graph, const char *const *names, char
     return *out ? RF_OK : rf_fail(err, RF_ERR_MEMORY, "no memory for the graph as JSON");
 }
 
-/* ---- reading ------------------------------------------------------------------------------------ */
+/* ---- reading ------------------------------------------------------------------------------------
+ */
 
 static rf_status bad(rf_error *err, const char *what, const char *expected)
 {
@@ -114,14 +119,16 @@ static rf_status read_ids(const rf_graph *g, const json_t *list, int max, bool n
     *out_n = (int32_t)json_array_size(list);
     for (int i = 0; i < *out_n; i++) {
         int64_t v;
-        if (!read_int(json_array_get(list, (size_t)i), none ? RF_NONE : 0, (int64_t)g->n_values - 1, &v))
+        if (!read_int(json_array_get(list, (size_t)i), none ? RF_NONE : 0, (int64_t)g->n_values - 1,
+                      &v))
             return bad(err, where, "numbers of values");
         out[i] = (rf_value)v;
     }
     return RF_OK;
 }
 
-static rf_status read_attr(rf_op op, rf_attrs *attrs, const char *key, const json_t *j, rf_error *err)
+static rf_status read_attr(rf_op op, rf_attrs *attrs, const char *key, const json_t *j,
+                           rf_error *err)
 {
     rf_attr a = {.key = key, .kind = RF_ATTR_INTS};
     if (json_is_string(j)) {
@@ -156,8 +163,9 @@ static rf_status read_node(rf_graph *g, const json_t *j, rf_error *err)
     RF_TRY(rf_graph_new_node(g, op, name, &n, err));
     RF_TRY(read_ids(g, json_object_get(j, "in"), RF_MAX_IN, true, n->in, &n->n_in, name, err));
     RF_TRY(read_ids(g, json_object_get(j, "out"), RF_MAX_OUT, false, n->out, &n->n_out, name, err));
-    bool arity = n->n_in >= info->n_in && (info->n_opt < 0 || n->n_in <= info->n_in + info->n_opt) &&
-                 n->n_out >= 1 && (info->n_out < 0 || n->n_out == info->n_out);
+    bool arity = n->n_in >= info->n_in &&
+                 (info->n_opt < 0 || n->n_in <= info->n_in + info->n_opt) && n->n_out >= 1 &&
+                 (info->n_out < 0 || n->n_out == info->n_out);
     for (int i = 0; i < info->n_in && arity; i++)
         arity = n->in[i] != RF_NONE;
     if (!arity)
@@ -194,7 +202,8 @@ static rf_status read_input(rf_graph *g, const json_t *j, rf_error *err)
     if (!read_int(json_object_get(j, "min_h"), 0, INT32_MAX, &value->min_h) ||
         !read_int(json_object_get(j, "min_w"), 0, INT32_MAX, &value->min_w))
         return bad(err, name, "min_h and min_w");
-    RF_TRY(rf_grow_array(g->env, &g->inputs, &g->inputs_capacity, g->n_inputs + 1, sizeof *g->inputs, err));
+    RF_TRY(rf_grow_array(g->env, &g->inputs, &g->inputs_capacity, g->n_inputs + 1,
+                         sizeof *g->inputs, err));
     g->inputs[g->n_inputs++] = (rf_value)v;
     return RF_OK;
 }
@@ -253,13 +262,12 @@ static rf_status read_graph(rf_graph *g, const json_t *root, rf_checkpoint *ckpt
     RF_TRY(rf_graph_set_name(g, name, err));
     for (int64_t k = 0; k < n_values; k++)
         RF_TRY(rf_graph_new_value(g, "", &unused, err));
-    json_array_foreach(json_object_get(root, "inputs"), i, j)
-        RF_TRY(read_input(g, j, err));
+    json_array_foreach(json_object_get(root, "inputs"), i, j) RF_TRY(read_input(g, j, err));
     json_array_foreach(json_object_get(root, "constants"), i, j)
         RF_TRY(read_const(g, ckpt, j, err));
-    json_array_foreach(json_object_get(root, "nodes"), i, j)
-        RF_TRY(read_node(g, j, err));
-    json_array_foreach(json_object_get(root, "outputs"), i, j) {
+    json_array_foreach(json_object_get(root, "nodes"), i, j) RF_TRY(read_node(g, j, err));
+    json_array_foreach(json_object_get(root, "outputs"), i, j)
+    {
         const char *out_name = json_string_value(json_object_get(j, "name"));
         if (!out_name || !read_int(json_object_get(j, "value"), 0, n_values - 1, &v))
             return bad(err, "output", "a name and a value");

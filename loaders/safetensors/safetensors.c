@@ -2,8 +2,8 @@
  *
  * safetensors: u64 header length, JSON header, then the elements of all tensors back to back. The
  * reader is stricter than the reference: no duplicate keys after unescaping (parsers disagree about
- * which one wins), no unknown members, no byte of the file that belongs to nothing (a place to hide a
- * second file). Tensors point into the mapping.
+ * which one wins), no unknown members, no byte of the file that belongs to nothing (a place to hide
+ * a second file). Tensors point into the mapping.
  */
 #include "loaders/common.h"
 #include "loaders/safetensors/safetensors.h"
@@ -16,8 +16,8 @@ enum { MAX_HEADER = 100000000 };
 
 /* In the order of enum rf_dtype. */
 static const char *const dtype_names[RF_DTYPE_COUNT] = {
-    [RF_F32] = "F32", [RF_F64] = "F64", [RF_F16] = "F16", [RF_BF16] = "BF16", [RF_I8] = "I8",
-    [RF_U8] = "U8",   [RF_I16] = "I16", [RF_U16] = "U16", [RF_I32] = "I32",   [RF_U32] = "U32",
+    [RF_F32] = "F32", [RF_F64] = "F64", [RF_F16] = "F16",   [RF_BF16] = "BF16", [RF_I8] = "I8",
+    [RF_U8] = "U8",   [RF_I16] = "I16", [RF_U16] = "U16",   [RF_I32] = "I32",   [RF_U32] = "U32",
     [RF_I64] = "I64", [RF_U64] = "U64", [RF_BOOL] = "BOOL",
 };
 
@@ -99,7 +99,8 @@ static rf_status read_entry(const char *name, const json_t *value, uint64_t data
     RF_TRY(read_dtype(name, json_object_get(value, "dtype"), &dtype, err));
     RF_TRY(read_shape(name, json_object_get(value, "shape"), dtype, &out->tensor, err));
     if (!json_is_array(offsets) || json_array_size(offsets) != 2)
-        return rf_fail(err, RF_ERR_FORMAT, "tensor '%s': 'data_offsets' is not a list of two", name);
+        return rf_fail(err, RF_ERR_FORMAT, "tensor '%s': 'data_offsets' is not a list of two",
+                       name);
     for (size_t i = 0; i < 2; i++)
         RF_TRY(read_count(name, "data_offsets", json_array_get(offsets, i), &range[i], err));
     out->name = name;
@@ -121,7 +122,8 @@ static rf_status read_metadata(rf_checkpoint *ckpt, json_t *object, rf_error *er
     json_t *value;
     if (!json_is_object(object))
         return rf_fail(err, RF_ERR_FORMAT, "'__metadata__' is not an object");
-    json_object_foreach(object, key, value) {
+    json_object_foreach(object, key, value)
+    {
         if (!json_is_string(value))
             return rf_fail(err, RF_ERR_FORMAT, "'__metadata__' entry '%.64s' is not a string", key);
         RF_TRY(rf_checkpoint_set_meta(ckpt, key, json_string_value(value), err));
@@ -168,7 +170,8 @@ static rf_status read_tensors(rf_checkpoint *ckpt, rf_blob *blob, json_t *header
         return rf_fail(err, RF_ERR_FORMAT, "header has %zu entries, expected at most %d", capacity,
                        RF_MAX_TENSORS);
     RF_TRY(rf_alloc_array(ckpt->env, capacity, sizeof *entries, &entries, err));
-    json_object_foreach(header, name, value) {
+    json_object_foreach(header, name, value)
+    {
         if (!strcmp(name, "__metadata__"))
             RF_TRY_DONE(read_metadata(ckpt, value, err));
         else
@@ -179,7 +182,8 @@ static rf_status read_tensors(rf_checkpoint *ckpt, rf_blob *blob, json_t *header
     for (size_t i = 0; i < n; i++) {
         rf_tensor *t = &entries[i].tensor;
         t->data = (char *)rf_blob_data(blob) + start + entries[i].begin;
-        RF_TRY_DONE(rf_loader_add(ckpt, entries[i].name, strlen(entries[i].name), t, blob, NULL, err));
+        RF_TRY_DONE(
+            rf_loader_add(ckpt, entries[i].name, strlen(entries[i].name), t, blob, NULL, err));
     }
 done:
     rf_free(ckpt->env, entries, capacity * sizeof *entries);
@@ -195,11 +199,13 @@ static rf_status load(rf_checkpoint *ckpt, rf_blob *blob, rf_error *err)
         return rf_fail(err, RF_ERR_FORMAT, "file has %zu bytes, expected at least 8", n);
     uint64_t header_bytes = rf_read_u64(bytes);
     if (header_bytes > MAX_HEADER || header_bytes > n - 8)
-        return rf_fail(err, RF_ERR_FORMAT, "header has %llu bytes, the file holds %zu behind its length",
+        return rf_fail(err, RF_ERR_FORMAT,
+                       "header has %llu bytes, the file holds %zu behind its length",
                        (unsigned long long)header_bytes, n - 8);
     if (!header_bytes || bytes[8] != '{')
         return rf_fail(err, RF_ERR_FORMAT, "header does not start with '{'");
-    json_t *header = json_loadb((const char *)bytes + 8, header_bytes, JSON_REJECT_DUPLICATES, &why);
+    json_t *header =
+        json_loadb((const char *)bytes + 8, header_bytes, JSON_REJECT_DUPLICATES, &why);
     if (!header)
         return rf_fail(err, RF_ERR_FORMAT, "header, byte %d: %s", why.position, why.text);
     rf_status status = read_tensors(ckpt, blob, header, 8 + header_bytes, err);

@@ -18,7 +18,8 @@ const char *rf_safetensors_dtype(rf_dtype dtype);
 
 /* The graph as JSON text; constants are named by `names` (one per value, NULL where not constant).
  * Owns: *out is malloc'd (by jansson); free it. */
-rf_status rf_graph_to_json(const rf_graph *graph, const char *const *names, char **out, rf_error *err);
+rf_status rf_graph_to_json(const rf_graph *graph, const char *const *names, char **out,
+                           rf_error *err);
 /* The inverse: constants are taken from `ckpt` by name and marked as consumed.
  * Fails: RF_ERR_FORMAT naming node, value or key for anything that is not a well-formed graph. */
 rf_status rf_graph_from_json(const char *text, rf_checkpoint *ckpt, rf_graph **out, rf_error *err);

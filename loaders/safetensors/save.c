@@ -14,7 +14,8 @@
 enum { HEADER_ALIGN = 64 };
 
 /* A unique tensor name for every constant that a node or output uses. */
-static rf_status name_constants(const rf_graph *g, rf_arena *arena, const char **names, rf_error *err)
+static rf_status name_constants(const rf_graph *g, rf_arena *arena, const char **names,
+                                rf_error *err)
 {
     for (size_t v = 0; v < g->n_values; v++) {
         if (!g->values[v].blob || !rf_graph_uses(g, (rf_value)v, NULL))
@@ -30,10 +31,12 @@ static rf_status name_constants(const rf_graph *g, rf_arena *arena, const char *
     return RF_OK;
 }
 
-static json_t *header_json(const rf_graph *g, const char *const *names, const char *graph_text, const char *report)
+static json_t *header_json(const rf_graph *g, const char *const *names, const char *graph_text,
+                           const char *report)
 {
     size_t offset = 0;
-    json_t *root = json_object(), *meta = json_pack("{s:s, s:s}", "format", "pt", "refold", graph_text);
+    json_t *root = json_object(),
+           *meta = json_pack("{s:s, s:s}", "format", "pt", "refold", graph_text);
     if (report)
         json_object_set_new(meta, "refold.folds", json_string(report));
     json_object_set_new(root, "__metadata__", meta);
@@ -46,16 +49,19 @@ static json_t *header_json(const rf_graph *g, const char *const *names, const ch
             json_array_append_new(dims, json_integer(t->dims[i]));
         size_t end = offset + rf_tensor_bytes(t);
         json_object_set_new(root, names[v],
-                            json_pack("{s:s, s:o, s:[I, I]}", "dtype", rf_safetensors_dtype(t->dtype), "shape", dims,
-                                      "data_offsets", (json_int_t)offset, (json_int_t)end));
+                            json_pack("{s:s, s:o, s:[I, I]}", "dtype",
+                                      rf_safetensors_dtype(t->dtype), "shape", dims, "data_offsets",
+                                      (json_int_t)offset, (json_int_t)end));
         offset = end;
     }
     return root;
 }
 
-static rf_status write_all(const rf_graph *g, const char *const *names, const char *header, rf_file_writer *w, rf_error *err)
+static rf_status write_all(const rf_graph *g, const char *const *names, const char *header,
+                           rf_file_writer *w, rf_error *err)
 {
-    static const char spaces[HEADER_ALIGN + 1] = "                                                                ";
+    static const char spaces[HEADER_ALIGN + 1] =
+        "                                                                ";
     uint8_t length[8];
     size_t n = strlen(header), pad = (HEADER_ALIGN - (8 + n) % HEADER_ALIGN) % HEADER_ALIGN;
     for (int i = 0; i < 8; i++)
@@ -65,11 +71,13 @@ static rf_status write_all(const rf_graph *g, const char *const *names, const ch
     RF_TRY(rf_file_writer_write(w, spaces, pad, err));
     for (size_t v = 0; v < g->n_values; v++)
         if (names[v])
-            RF_TRY(rf_file_writer_write(w, g->values[v].desc.data, rf_tensor_bytes(&g->values[v].desc), err));
+            RF_TRY(rf_file_writer_write(w, g->values[v].desc.data,
+                                        rf_tensor_bytes(&g->values[v].desc), err));
     return RF_OK;
 }
 
-static rf_status header_text(const rf_graph *g, const char *const *names, const char *report, char **out, rf_error *err)
+static rf_status header_text(const rf_graph *g, const char *const *names, const char *report,
+                             char **out, rf_error *err)
 {
     char *graph_text = NULL;
     *out = NULL;

@@ -47,7 +47,9 @@ static void step(const rf_graph *g, const rf_graph_node *n, struct reach *r)
         r->jump *= a->pool2d.stride[0];
         break;
     case RF_OP_CONV_TRANSPOSE2D:
-        windowed(r, (w->dims[2] + a->conv_transpose2d.stride[0] - 1) / a->conv_transpose2d.stride[0] + 1, 1);
+        windowed(
+            r, (w->dims[2] + a->conv_transpose2d.stride[0] - 1) / a->conv_transpose2d.stride[0] + 1,
+            1);
         r->jump /= a->conv_transpose2d.stride[0];
         break;
     case RF_OP_RESIZE:
@@ -112,7 +114,8 @@ void rf_model_measure(rf_model *model)
     info->receptive_field = -1;
     if (!reach)
         return; /* only a hint for tiling: unknown */
-    info->receptive_field = (int32_t)ceil(measure_reach(g, reach, &max_jump, &info->has_global_ops));
+    info->receptive_field =
+        (int32_t)ceil(measure_reach(g, reach, &max_jump, &info->has_global_ops));
     info->tile_align = (int32_t)max_jump;
     rf_free(model->env, reach, g->n_values * sizeof *reach);
 }

@@ -28,7 +28,8 @@ static rf_status model_new(rf_env *env, rf_model **out, rf_error *err)
 static rf_status finish(rf_model *m, bool unfolded, const char *format, rf_error *err)
 {
     if (!m->graph->n_outputs)
-        return rf_fail(err, RF_ERR_ARGUMENT, "graph '%s' has no output", m->graph->name ? m->graph->name : "");
+        return rf_fail(err, RF_ERR_ARGUMENT, "graph '%s' has no output",
+                       m->graph->name ? m->graph->name : "");
     RF_TRY(rf_graph_sort(m->graph, err));
     if (!unfolded)
         RF_TRY(rf_fold_graph(m->graph, &m->audit, err));
@@ -79,7 +80,8 @@ done:
     return status;
 }
 
-rf_status rf_model_from_graph(rf_graph **graph, const rf_model_params *params, rf_model **out, rf_error *err)
+rf_status rf_model_from_graph(rf_graph **graph, const rf_model_params *params, rf_model **out,
+                              rf_error *err)
 {
     rf_model *m = NULL;
     *out = NULL;
@@ -127,8 +129,8 @@ rf_status rf_model_save(const rf_model *model, const char *path, rf_error *err)
     rf_str report = {.env = model->env};
     for (size_t i = 0; i < model->audit.n_records; i++) {
         const rf_fold_record *r = &model->audit.records[i];
-        rf_str_printf(&report, "%s %s n_in=%d max_abs=%.9g max_error=%.3g\n", r->scheme, r->target, r->n_in, r->max_abs,
-                      r->max_error);
+        rf_str_printf(&report, "%s %s n_in=%d max_abs=%.9g max_error=%.3g\n", r->scheme, r->target,
+                      r->n_in, r->max_abs, r->max_error);
     }
     rf_status status = report.failed ? rf_fail(err, RF_ERR_MEMORY, "no memory for the fold report")
                                      : rf_save_graph(model->graph, report.data, path, err);
@@ -136,8 +138,14 @@ rf_status rf_model_save(const rf_model *model, const char *path, rf_error *err)
     return status;
 }
 
-int rf_model_input_count(const rf_model *model) { return (int)model->graph->n_inputs; }
-int rf_model_output_count(const rf_model *model) { return (int)model->graph->n_outputs; }
+int rf_model_input_count(const rf_model *model)
+{
+    return (int)model->graph->n_inputs;
+}
+int rf_model_output_count(const rf_model *model)
+{
+    return (int)model->graph->n_outputs;
+}
 
 static void fill_io(const rf_graph_value *v, const char *name, rf_io_info *out)
 {
@@ -172,7 +180,10 @@ rf_status rf_model_output(const rf_model *model, int i, rf_io_info *out, rf_erro
     return RF_OK;
 }
 
-void rf_model_get_info(const rf_model *model, rf_model_info *out) { *out = model->info; }
+void rf_model_get_info(const rf_model *model, rf_model_info *out)
+{
+    *out = model->info;
+}
 
 rf_status rf_model_fold(const rf_model *model, int i, rf_fold_info *out, rf_error *err)
 {

@@ -15,13 +15,15 @@ static const rf_backend *find_backend(const char *device, rf_error *err)
     const char *name = device && strcmp(device, "auto") ? device : "cpu";
     const rf_backend *backend = rf_backend_find(name);
     if (!backend && !strcmp(name, "cuda"))
-        rf_fail(err, RF_ERR_DEVICE, "device 'cuda': this build has no CUDA module; use 'cpu' or 'auto'");
+        rf_fail(err, RF_ERR_DEVICE,
+                "device 'cuda': this build has no CUDA module; use 'cpu' or 'auto'");
     else if (!backend)
         rf_fail(err, RF_ERR_ARGUMENT, "device '%s': expected auto, cpu, cuda or ref", name);
     return backend;
 }
 
-rf_status rf_session_create(rf_model *model, const rf_session_params *given, rf_session **out, rf_error *err)
+rf_status rf_session_create(rf_model *model, const rf_session_params *given, rf_session **out,
+                            rf_error *err)
 {
     rf_session_params params = {.size = sizeof params};
     rf_session *s;
@@ -33,12 +35,14 @@ rf_status rf_session_create(rf_model *model, const rf_session_params *given, rf_
     const rf_backend *backend = find_backend(params.device, err);
     if (!backend)
         return err ? err->code : RF_ERR_DEVICE;
-    if (params.precision < 0 || params.precision >= RF_DTYPE_COUNT || !(backend->precisions >> params.precision & 1))
-        return rf_fail(err, RF_ERR_UNSUPPORTED, "precision '%s' on device '%s': expected f32 or bf16",
-                       rf_dtype_name(params.precision) ? rf_dtype_name(params.precision) : "?", backend->name);
+    if (params.precision < 0 || params.precision >= RF_DTYPE_COUNT ||
+        !(backend->precisions >> params.precision & 1))
+        return rf_fail(
+            err, RF_ERR_UNSUPPORTED, "precision '%s' on device '%s': expected f32 or bf16",
+            rf_dtype_name(params.precision) ? rf_dtype_name(params.precision) : "?", backend->name);
     if (params.n_threads < 0 || params.max_plans < 0)
-        return rf_fail(err, RF_ERR_ARGUMENT, "n_threads %d, max_plans %d: expected 0 or more", params.n_threads,
-                       params.max_plans);
+        return rf_fail(err, RF_ERR_ARGUMENT, "n_threads %d, max_plans %d: expected 0 or more",
+                       params.n_threads, params.max_plans);
     RF_TRY(rf_alloc_array(model->env, 1, sizeof *s, &s, err));
     s->max_plans = params.max_plans ? params.max_plans : DEFAULT_PLANS;
     s->model = rf_model_retain(model);
@@ -51,7 +55,8 @@ rf_status rf_session_create(rf_model *model, const rf_session_params *given, rf_
     s->text.env = model->env;
     snprintf(s->device, sizeof s->device, "%s %s, %d thread%s", backend->name, backend->describe(),
              s->params.n_threads, s->params.n_threads == 1 ? "" : "s");
-    rf_status status = rf_alloc_array(model->env, (size_t)s->max_plans, sizeof *s->plans, &s->plans, err);
+    rf_status status =
+        rf_alloc_array(model->env, (size_t)s->max_plans, sizeof *s->plans, &s->plans, err);
     if (status == RF_OK)
         *out = s;
     else
@@ -97,7 +102,8 @@ static rf_status fit_arena(rf_session *s, rf_error *err)
     if (!s->arena)
         return rf_fail(err, RF_ERR_MEMORY, "no memory for %zu bytes of activations", need);
     s->arena_bytes = need;
-    /* First touch of 4 KiB pages costs more than a small network (design: 165 against 62 ms per 512 MiB). */
+    /* First touch of 4 KiB pages costs more than a small network (design: 165 against 62 ms per 512
+     * MiB). */
     if (need >= HUGE_PAGE)
         (void)madvise(s->arena, need, MADV_HUGEPAGE);
     return RF_OK;
@@ -121,7 +127,8 @@ static void evict_oldest(rf_session *s)
 }
 
 /* Makes the plan for these shapes current. */
-static rf_status select_plan(rf_session *s, const rf_tensor *inputs, int n, bool *cached, rf_error *err)
+static rf_status select_plan(rf_session *s, const rf_tensor *inputs, int n, bool *cached,
+                             rf_error *err)
 {
     *cached = true;
     for (int i = 0; i < s->n_plans; i++)
@@ -129,7 +136,8 @@ static rf_status select_plan(rf_session *s, const rf_tensor *inputs, int n, bool
             s->current = s->plans[i];
             s->current->stamp = ++s->clock;
             /* Too small only after an earlier refusal of memory. */
-            return s->arena_bytes >= rf_plan_memory(s->current) && s->arena ? RF_OK : fit_arena(s, err);
+            return s->arena_bytes >= rf_plan_memory(s->current) && s->arena ? RF_OK
+                                                                            : fit_arena(s, err);
         }
     rf_plan *plan;
     *cached = false;
@@ -155,7 +163,8 @@ static rf_status select_plan(rf_session *s, const rf_tensor *inputs, int n, bool
     return RF_OK;
 }
 
-rf_status rf_session_prepare(rf_session *s, const rf_tensor *inputs, int n_inputs, rf_plan_info *out, rf_error *err)
+rf_status rf_session_prepare(rf_session *s, const rf_tensor *inputs, int n_inputs,
+                             rf_plan_info *out, rf_error *err)
 {
     bool cached;
     RF_TRY(select_plan(s, inputs, n_inputs, &cached, err));
@@ -174,14 +183,17 @@ rf_status rf_session_prepare(rf_session *s, const rf_tensor *inputs, int n_input
 
 static rf_status need_plan(const rf_session *s, rf_error *err)
 {
-    return s->current ? RF_OK : rf_fail(err, RF_ERR_ARGUMENT, "no shape is prepared yet: call rf_session_prepare");
+    return s->current
+               ? RF_OK
+               : rf_fail(err, RF_ERR_ARGUMENT, "no shape is prepared yet: call rf_session_prepare");
 }
 
 rf_status rf_session_output(const rf_session *s, int i, rf_tensor *out, rf_error *err)
 {
     RF_TRY(need_plan(s, err));
     if (i < 0 || i >= (int)s->model->graph->n_outputs)
-        return rf_fail(err, RF_ERR_ARGUMENT, "output %d: the model has %zu", i, s->model->graph->n_outputs);
+        return rf_fail(err, RF_ERR_ARGUMENT, "output %d: the model has %zu", i,
+                       s->model->graph->n_outputs);
     *out = *rf_plan_output(s->current, i);
     out->data = NULL;
     return RF_OK;
@@ -190,13 +202,15 @@ rf_status rf_session_output(const rf_session *s, int i, rf_tensor *out, rf_error
 static rf_status check_output(const rf_session *s, int i, const rf_tensor *given, rf_error *err)
 {
     const rf_tensor *want = rf_plan_output(s->current, i);
-    bool same = want->rank == given->rank && want->dtype == given->dtype && (given->data || !rf_tensor_elements(want));
+    bool same = want->rank == given->rank && want->dtype == given->dtype &&
+                (given->data || !rf_tensor_elements(want));
     for (int k = 0; same && k < want->rank; k++)
         same = want->dims[k] == given->dims[k];
     if (!same)
-        return rf_fail(err, RF_ERR_ARGUMENT,
-                       "output '%s': expected %s of rank %d with the dims of rf_session_output, and data",
-                       s->model->graph->output_names[i], rf_dtype_name(want->dtype), want->rank);
+        return rf_fail(
+            err, RF_ERR_ARGUMENT,
+            "output '%s': expected %s of rank %d with the dims of rf_session_output, and data",
+            s->model->graph->output_names[i], rf_dtype_name(want->dtype), want->rank);
     return RF_OK;
 }
 
@@ -206,7 +220,8 @@ struct staged {
     void *memory[RF_MAX_IN + RF_MAX_OUT];
 };
 
-static rf_status stage(rf_session *s, const rf_tensor *t, int slot, bool copy_in, struct staged *st, rf_error *err)
+static rf_status stage(rf_session *s, const rf_tensor *t, int slot, bool copy_in, struct staged *st,
+                       rf_error *err)
 {
     st->ends[slot] = *t;
     if (rf_tensor_is_contiguous(t))
@@ -214,9 +229,11 @@ static rf_status stage(rf_session *s, const rf_tensor *t, int slot, bool copy_in
     size_t bytes = rf_tensor_bytes(t);
     rf_tensor *d = &st->ends[slot];
     if (!(d->data = st->memory[slot] = rf_alloc(s->model->env, bytes, 64)))
-        return rf_fail(err, RF_ERR_MEMORY, "no memory for %zu bytes to make a strided tensor dense", bytes);
+        return rf_fail(err, RF_ERR_MEMORY, "no memory for %zu bytes to make a strided tensor dense",
+                       bytes);
     rf_tensor_set_contiguous(d);
-    rf_kernel_call call = {.args = {.op = RF_OP_COPY, .n_in = 1, .n_out = 1, .in = {t}, .out = {d}}, .n_threads = 1};
+    rf_kernel_call call = {.args = {.op = RF_OP_COPY, .n_in = 1, .n_out = 1, .in = {t}, .out = {d}},
+                           .n_threads = 1};
     rf_kernel_desc any = {.args = call.args};
     return copy_in ? rf_backend_choose(rf_backend_find("ref"), &any)->run(&call, err) : RF_OK;
 }
@@ -224,20 +241,24 @@ static rf_status stage(rf_session *s, const rf_tensor *t, int slot, bool copy_in
 static rf_status unstage(const rf_tensor *user, const rf_tensor *dense, rf_error *err)
 {
     rf_tensor to = *user;
-    rf_kernel_call call = {.args = {.op = RF_OP_COPY, .n_in = 1, .n_out = 1, .in = {dense}, .out = {&to}}, .n_threads = 1};
+    rf_kernel_call call = {
+        .args = {.op = RF_OP_COPY, .n_in = 1, .n_out = 1, .in = {dense}, .out = {&to}},
+        .n_threads = 1};
     rf_kernel_desc any = {.args = call.args};
     return rf_backend_choose(rf_backend_find("ref"), &any)->run(&call, err);
 }
 
-rf_status rf_session_run(rf_session *s, const rf_tensor *inputs, int n_inputs, const rf_tensor *outputs, int n_outputs,
-                         rf_error *err)
+rf_status rf_session_run(rf_session *s, const rf_tensor *inputs, int n_inputs,
+                         const rf_tensor *outputs, int n_outputs, rf_error *err)
 {
     bool cached;
     RF_TRY(select_plan(s, inputs, n_inputs, &cached, err));
     if (n_outputs != (int)s->model->graph->n_outputs)
-        return rf_fail(err, RF_ERR_ARGUMENT, "expected %zu outputs, found %d", s->model->graph->n_outputs, n_outputs);
+        return rf_fail(err, RF_ERR_ARGUMENT, "expected %zu outputs, found %d",
+                       s->model->graph->n_outputs, n_outputs);
     if (n_inputs > RF_MAX_IN || n_outputs > RF_MAX_OUT)
-        return rf_fail(err, RF_ERR_UNSUPPORTED, "%d inputs, %d outputs: at most %d each", n_inputs, n_outputs, RF_MAX_IN);
+        return rf_fail(err, RF_ERR_UNSUPPORTED, "%d inputs, %d outputs: at most %d each", n_inputs,
+                       n_outputs, RF_MAX_IN);
     struct staged st;
     memset(st.memory, 0, sizeof st.memory);
     rf_status status = RF_OK;
@@ -283,7 +304,10 @@ rf_status rf_session_explain(rf_session *s, const char **out, rf_error *err)
     return finish_text(s, out, err);
 }
 
-const char *rf_session_device(const rf_session *session) { return session->device; }
+const char *rf_session_device(const rf_session *session)
+{
+    return session->device;
+}
 
 void rf_session_profile(rf_session *s, bool on)
 {

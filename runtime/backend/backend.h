@@ -38,7 +38,8 @@ typedef struct rf_kernel {
     rf_op op;
     const char *name; /* "winograd4x4"; shown by --explain as <backend>.<name> */
     const char *why;  /* one clause for --explain: "3x3 stride 1, >= 32 channels" */
-    /* Can this kernel run the node as it is? Must check dtypes, strides and attributes. NULL: always. */
+    /* Can this kernel run the node as it is? Must check dtypes, strides and attributes. NULL:
+     * always. */
     bool (*can)(const rf_kernel_desc *desc);
     /* Bytes of scratch for one run. NULL: 0. */
     size_t (*scratch)(const rf_kernel_desc *desc);
@@ -49,8 +50,9 @@ typedef struct rf_kernel {
     rf_status (*run)(const rf_kernel_call *call, rf_error *err);
     /* Bit i: out[0] may be the very buffer of in[i] (same dims, dtype, strides). */
     uint32_t in_place;
-    /* Optional: runs n consecutive steps of this kernel depth first. can_chain says whether b, whose
-     * in[0] is a's out[0], may follow a; the calls arrive in order with their final pointers. */
+    /* Optional: runs n consecutive steps of this kernel depth first. can_chain says whether b,
+     * whose in[0] is a's out[0], may follow a; the calls arrive in order with their final pointers.
+     */
     bool (*can_chain)(const rf_kernel_desc *a, const rf_kernel_desc *b);
     rf_status (*run_chain)(const rf_kernel_call *calls, int n, rf_error *err);
 } rf_kernel;

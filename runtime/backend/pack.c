@@ -67,9 +67,10 @@ static rf_status pack_new(rf_pack_cache *packs, const void *key, const char *tag
     RF_TRY(rf_alloc_array(packs->env, 1, sizeof *p, &p, err));
     *p = (struct pack){.key = key, .tag = tag, .bytes = bytes};
     p->data = rf_alloc(packs->env, bytes, 64);
-    rf_status status = p->data ? fill(ctx, p->data, err)
-                               : rf_fail(err, RF_ERR_MEMORY,
-                                         "no memory for %zu bytes of packed weights (%s)", bytes, tag);
+    rf_status status = p->data
+                           ? fill(ctx, p->data, err)
+                           : rf_fail(err, RF_ERR_MEMORY,
+                                     "no memory for %zu bytes of packed weights (%s)", bytes, tag);
     if (status != RF_OK) {
         rf_free(packs->env, p->data, bytes);
         rf_free(packs->env, p, sizeof *p);

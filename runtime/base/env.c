@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Every byte that Refold takes passes through rf_alloc, so that a caller's allocator sees all of it,
- * tests can refuse any single allocation, and a leak shows as a count that is not zero.
+ * Every byte that Refold takes passes through rf_alloc, so that a caller's allocator sees all of
+ * it, tests can refuse any single allocation, and a leak shows as a count that is not zero.
  */
 #include "runtime/base/env.h"
 
@@ -44,7 +44,8 @@ rf_status rf_env_create(const rf_hooks *hooks, rf_env **out, rf_error *err)
         memcpy(&used, hooks, hooks->size < sizeof used ? hooks->size : sizeof used);
     }
     if (!used.allocator.alloc != !used.allocator.free)
-        return rf_fail(err, RF_ERR_ARGUMENT, "rf_hooks: allocator has only %s, expected both or none",
+        return rf_fail(err, RF_ERR_ARGUMENT,
+                       "rf_hooks: allocator has only %s, expected both or none",
                        used.allocator.alloc ? "alloc" : "free");
     if (!used.allocator.alloc) {
         used.allocator.alloc = libc_alloc;
@@ -95,9 +96,9 @@ void *rf_alloc(rf_env *env, size_t bytes, size_t align)
     size_t now = atomic_fetch_add_explicit(&env->bytes, asked(bytes), memory_order_relaxed);
     size_t peak = atomic_load_explicit(&env->peak_bytes, memory_order_relaxed);
     now += asked(bytes);
-    while (peak < now && !atomic_compare_exchange_weak_explicit(&env->peak_bytes, &peak, now,
-                                                                memory_order_relaxed,
-                                                                memory_order_relaxed))
+    while (peak < now &&
+           !atomic_compare_exchange_weak_explicit(&env->peak_bytes, &peak, now,
+                                                  memory_order_relaxed, memory_order_relaxed))
         ;
     return ptr;
 }

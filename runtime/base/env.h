@@ -19,7 +19,8 @@ rf_status rf_env_create(const rf_hooks *hooks, rf_env **out, rf_error *err);
 rf_env *rf_env_retain(rf_env *env);
 void rf_env_release(rf_env **env);
 
-/* 64-byte aligned unless `align` asks for more. NULL when refused. bytes 0 gives a valid pointer. */
+/* 64-byte aligned unless `align` asks for more. NULL when refused. bytes 0 gives a valid pointer.
+ */
 void *rf_alloc(rf_env *env, size_t bytes, size_t align);
 /* `bytes` as given to rf_alloc; NULL is accepted. */
 void rf_free(rf_env *env, void *ptr, size_t bytes);

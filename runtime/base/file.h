@@ -16,7 +16,8 @@ extern "C" {
  * Tensors of checkpoints and graphs point into blobs. */
 typedef struct rf_blob rf_blob;
 
-/* Maps a regular file. Fails: RF_ERR_IO naming the path and the reason (missing, directory, ...). */
+/* Maps a regular file. Fails: RF_ERR_IO naming the path and the reason (missing, directory, ...).
+ */
 rf_status rf_blob_map_file(rf_env *env, const char *path, rf_blob **out, rf_error *err);
 /* Fresh writable zeroed memory. */
 rf_status rf_blob_alloc(rf_env *env, size_t bytes, rf_blob **out, rf_error *err);

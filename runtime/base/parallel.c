@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * One team at a time: a call from inside a team runs on the calling thread alone, because a team in
- * a team only takes the cores from its own sisters. Pieces depend on nothing but their arguments, so
- * that a sum split over threads has the same rounding in every run.
+ * a team only takes the cores from its own sisters. Pieces depend on nothing but their arguments,
+ * so that a sum split over threads has the same rounding in every run.
  */
 #include "runtime/base/parallel.h"
 

@@ -47,7 +47,8 @@ const char *rf_status_text(rf_status status)
     return "unknown status";
 }
 
-rf_status rf_fail_at(rf_error *err, const char *file, int line, rf_status code, const char *fmt, ...)
+rf_status rf_fail_at(rf_error *err, const char *file, int line, rf_status code, const char *fmt,
+                     ...)
 {
     if (!err)
         return code;

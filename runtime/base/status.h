@@ -12,8 +12,8 @@ extern "C" {
 #endif
 
 /* Fills `err` (may be NULL) and returns `code`. */
-rf_status rf_fail_at(rf_error *err, const char *file, int line, rf_status code, const char *fmt, ...)
-    __attribute__((format(printf, 5, 6)));
+rf_status rf_fail_at(rf_error *err, const char *file, int line, rf_status code, const char *fmt,
+                     ...) __attribute__((format(printf, 5, 6)));
 #define rf_fail(err, code, ...) rf_fail_at(err, __FILE__, __LINE__, code, __VA_ARGS__)
 
 /* Returns the status from the enclosing function unless it is RF_OK. */

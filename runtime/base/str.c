@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Reports are built by hundreds of small appends; the writer checks `failed` once at the end instead
- * of each of them.
+ * Reports are built by hundreds of small appends; the writer checks `failed` once at the end
+ * instead of each of them.
  */
 #include "runtime/base/str.h"
 

@@ -11,7 +11,8 @@
 extern "C" {
 #endif
 
-/* Zero-initialise with .env set. After a refused allocation `failed` is true and appends do nothing. */
+/* Zero-initialise with .env set. After a refused allocation `failed` is true and appends do
+ * nothing. */
 typedef struct rf_str {
     rf_env *env;
     char *data; /* terminated; NULL while empty */

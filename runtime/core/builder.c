@@ -35,8 +35,8 @@ static rf_status check_value_name(const rf_graph *graph, const char *name, rf_er
 static rf_status check_value(const rf_graph *graph, rf_value v, const char *what, rf_error *err)
 {
     if (v < 0 || (size_t)v >= graph->n_values)
-        return rf_fail(err, RF_ERR_ARGUMENT, "%s is value %d, expected 0 to %lld of this graph", what,
-                       v, (long long)graph->n_values - 1);
+        return rf_fail(err, RF_ERR_ARGUMENT, "%s is value %d, expected 0 to %lld of this graph",
+                       what, v, (long long)graph->n_values - 1);
     return RF_OK;
 }
 
@@ -113,8 +113,8 @@ static rf_status check_outputs(const rf_op_info *op, const char *name, int n_out
     if (op->n_out < 0)
         return rf_fail(err, RF_ERR_ARGUMENT, "%s '%s': has %d outputs, expected 1 to %d", op->name,
                        name, n_out, RF_MAX_OUT);
-    return rf_fail(err, RF_ERR_ARGUMENT, "%s '%s': has %d outputs, expected %d", op->name, name, n_out,
-                   op->n_out);
+    return rf_fail(err, RF_ERR_ARGUMENT, "%s '%s': has %d outputs, expected %d", op->name, name,
+                   n_out, op->n_out);
 }
 
 static rf_status unknown_op(const char *op, rf_error *err)
@@ -127,9 +127,9 @@ static rf_status unknown_op(const char *op, rf_error *err)
     return rf_fail(err, RF_ERR_ARGUMENT, "no op '%.32s', known: %s", op, known);
 }
 
-rf_status rf_graph_add(rf_graph *graph, const char *op_name, const char *name, const rf_value *inputs,
-                       int n_in, const rf_attr *attrs, int n_attrs, rf_value *outputs, int n_out,
-                       rf_error *err)
+rf_status rf_graph_add(rf_graph *graph, const char *op_name, const char *name,
+                       const rf_value *inputs, int n_in, const rf_attr *attrs, int n_attrs,
+                       rf_value *outputs, int n_out, rf_error *err)
 {
     char numbered[32];
     rf_attrs values;
@@ -177,9 +177,10 @@ rf_status rf_graph_output(rf_graph *graph, const char *name, rf_value value, rf_
     RF_TRY(check_value(graph, value, what, err));
     for (size_t i = 0; i < graph->n_outputs; i++)
         if (!strcmp(graph->output_names[i], name))
-            return rf_fail(err, RF_ERR_ARGUMENT, "the name '%s' is already used by an output", name);
-    RF_TRY(rf_grow_array(graph->env, &graph->outputs, &graph->outputs_capacity, graph->n_outputs + 1,
-                         sizeof *graph->outputs, err));
+            return rf_fail(err, RF_ERR_ARGUMENT, "the name '%s' is already used by an output",
+                           name);
+    RF_TRY(rf_grow_array(graph->env, &graph->outputs, &graph->outputs_capacity,
+                         graph->n_outputs + 1, sizeof *graph->outputs, err));
     RF_TRY(rf_grow_array(graph->env, &graph->output_names, &graph->output_names_capacity,
                          graph->n_outputs + 1, sizeof *graph->output_names, err));
     const char *copy = rf_arena_strndup(&graph->arena, name, strlen(name));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Named tensors with a hash index (open addressing, linear probing, at most half full): files may hold
- * up to a million names, and both the duplicate check and the folds look each of them up.
+ * Named tensors with a hash index (open addressing, linear probing, at most half full): files may
+ * hold up to a million names, and both the duplicate check and the folds look each of them up.
  */
 #include "runtime/core/checkpoint.h"
 
@@ -95,8 +95,9 @@ rf_status rf_checkpoint_add(rf_checkpoint *ckpt, const char *name, size_t name_l
 {
     if (!name_len || name_len > MAX_NAME || memchr(name, 0, name_len))
         return rf_fail(err, RF_ERR_FORMAT,
-                       "%s: a tensor's name has %zu bytes%s, expected 1 to %d without NUL", ckpt->path,
-                       name_len, name_len && memchr(name, 0, name_len) ? " and a NUL" : "", MAX_NAME);
+                       "%s: a tensor's name has %zu bytes%s, expected 1 to %d without NUL",
+                       ckpt->path, name_len,
+                       name_len && memchr(name, 0, name_len) ? " and a NUL" : "", MAX_NAME);
     if (ckpt->n_entries >= UINT32_MAX / 2)
         return rf_fail(err, RF_ERR_UNSUPPORTED, "%s: too many tensors", ckpt->path);
     RF_TRY(grow_index(ckpt, err));
@@ -173,7 +174,8 @@ rf_status rf_checkpoint_set_meta(rf_checkpoint *ckpt, const char *key, const cha
         return rf_fail(err, RF_ERR_MEMORY, "no memory for metadata of %s", ckpt->path);
     while (i < ckpt->n_meta && strcmp(ckpt->meta[i].key, key))
         i++;
-    RF_TRY(rf_grow_array(ckpt->env, &ckpt->meta, &ckpt->meta_capacity, i + 1, sizeof *ckpt->meta, err));
+    RF_TRY(rf_grow_array(ckpt->env, &ckpt->meta, &ckpt->meta_capacity, i + 1, sizeof *ckpt->meta,
+                         err));
     ckpt->meta[i] = (rf_checkpoint_meta){key_copy, copy};
     if (i == ckpt->n_meta)
         ckpt->n_meta++;
@@ -217,8 +219,8 @@ rf_status rf_checkpoint_strip_prefixes(rf_checkpoint *ckpt, rf_error *err)
     return RF_OK;
 }
 
-rf_status rf_checkpoint_to_f64(rf_env *env, const rf_tensor *src, rf_tensor *out, rf_blob **out_blob,
-                               rf_error *err)
+rf_status rf_checkpoint_to_f64(rf_env *env, const rf_tensor *src, rf_tensor *out,
+                               rf_blob **out_blob, rf_error *err)
 {
     *out_blob = NULL;
     RF_TRY(rf_tensor_init(out, RF_F64, src->rank, src->dims, NULL, err));

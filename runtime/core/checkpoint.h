@@ -41,7 +41,8 @@ typedef struct rf_checkpoint {
 
 rf_status rf_checkpoint_create(rf_env *env, const char *path, rf_checkpoint **out, rf_error *err);
 void rf_checkpoint_destroy(rf_checkpoint **ckpt);
-/* Adds a tensor; name and desc are copied, the blob retained. Fails on a duplicate name: RF_ERR_FORMAT. */
+/* Adds a tensor; name and desc are copied, the blob retained. Fails on a duplicate name:
+ * RF_ERR_FORMAT. */
 rf_status rf_checkpoint_add(rf_checkpoint *ckpt, const char *name, size_t name_len,
                             const rf_tensor *desc, rf_blob *blob, rf_error *err);
 /* NULL if absent. The pointer is valid until the next add. */
@@ -56,8 +57,8 @@ const char *rf_checkpoint_get_meta(const rf_checkpoint *ckpt, const char *key);
 /* Unwraps common prefixes: `module.`, `_orig_mod.`, `base_model.model.` if every key has them. */
 rf_status rf_checkpoint_strip_prefixes(rf_checkpoint *ckpt, rf_error *err);
 /* A new contiguous float64 copy of any real dtype and strides. Blob is writable. */
-rf_status rf_checkpoint_to_f64(rf_env *env, const rf_tensor *src, rf_tensor *out, rf_blob **out_blob,
-                               rf_error *err);
+rf_status rf_checkpoint_to_f64(rf_env *env, const rf_tensor *src, rf_tensor *out,
+                               rf_blob **out_blob, rf_error *err);
 
 #ifdef __cplusplus
 }

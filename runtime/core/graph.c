@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The graph's arrays and the questions that passes ask. Everything is a scan: graphs have hundreds of
- * nodes, and an index would have to be kept right through every rewrite.
+ * The graph's arrays and the questions that passes ask. Everything is a scan: graphs have hundreds
+ * of nodes, and an index would have to be kept right through every rewrite.
  */
 #include "runtime/core/graph.h"
 
@@ -46,8 +46,8 @@ static rf_status copy_name(rf_graph *graph, const char **name, rf_error *err)
 }
 
 /* A copy of n items with capacity n. */
-static rf_status copy_array(rf_env *env, const void *from, size_t n, size_t item_bytes, void *out_ptr,
-                            size_t *out_capacity, rf_error *err)
+static rf_status copy_array(rf_env *env, const void *from, size_t n, size_t item_bytes,
+                            void *out_ptr, size_t *out_capacity, rf_error *err)
 {
     void *copy;
     RF_TRY(rf_alloc_array(env, n, item_bytes, &copy, err));
@@ -112,8 +112,8 @@ rf_status rf_graph_new_value(rf_graph *graph, const char *name, rf_value *out, r
     return RF_OK;
 }
 
-rf_status rf_graph_new_const(rf_graph *graph, const char *name, const rf_tensor *desc, rf_blob *blob,
-                             rf_value *out, rf_error *err)
+rf_status rf_graph_new_const(rf_graph *graph, const char *name, const rf_tensor *desc,
+                             rf_blob *blob, rf_value *out, rf_error *err)
 {
     RF_TRY(rf_graph_new_value(graph, name, out, err));
     graph->values[*out].desc = *desc;
@@ -299,8 +299,8 @@ rf_status rf_graph_sort(rf_graph *graph, rf_error *err)
     for (size_t i = 0; i < graph->n_outputs; i++) {
         const rf_graph_value *value = &graph->values[graph->outputs[i]];
         if (value->mark < 0 && !value->is_input && !value->blob) {
-            status = rf_fail(err, RF_ERR_FORMAT, "nothing produces output '%s'",
-                             graph->output_names[i]);
+            status =
+                rf_fail(err, RF_ERR_FORMAT, "nothing produces output '%s'", graph->output_names[i]);
             goto done;
         }
     }

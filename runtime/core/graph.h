@@ -15,9 +15,10 @@ extern "C" {
 #endif
 
 typedef struct rf_graph_value {
-    const char *name;    /* in the graph's arena; may be "" */
-    rf_tensor desc;      /* dims of -1 are open; for constants strides are set and data points into blob */
-    rf_blob *blob;       /* constants: where the elements live (one reference held) */
+    const char *name; /* in the graph's arena; may be "" */
+    rf_tensor
+        desc; /* dims of -1 are open; for constants strides are set and data points into blob */
+    rf_blob *blob; /* constants: where the elements live (one reference held) */
     bool is_input;
     int64_t min_h, min_w; /* inputs: smallest legal last two dims */
     int32_t mark;         /* scratch of rf_graph_prune and rf_graph_sort */
@@ -62,7 +63,8 @@ rf_status rf_graph_new_node(rf_graph *graph, rf_op op, const char *name, rf_grap
 bool rf_graph_is_const(const rf_graph *graph, rf_value v);
 /* Index of the node that produces v, or -1. */
 int rf_graph_producer(const rf_graph *graph, rf_value v);
-/* How many node inputs and graph outputs use v; *node gets the last consuming node's index or -1. */
+/* How many node inputs and graph outputs use v; *node gets the last consuming node's index or -1.
+ */
 int rf_graph_uses(const rf_graph *graph, rf_value v, int *node);
 bool rf_graph_is_output(const rf_graph *graph, rf_value v);
 /* Every use of `from` becomes a use of `to`, graph outputs included. */

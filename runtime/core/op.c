@@ -13,15 +13,17 @@
 
 #define RF_ENUM_BEGIN(type) const char *const rf_##type##_texts[] = {
 #define RF_ENUM_VALUE(type, ID, text) [ID] = text,
-#define RF_ENUM_END(type) };
+#define RF_ENUM_END(type)                                                                          \
+    }                                                                                              \
+    ;
 #include "runtime/core/enums.def"
 #undef RF_ENUM_BEGIN
 #undef RF_ENUM_VALUE
 #undef RF_ENUM_END
 
 const char *const rf_dtype_texts[] = {
-    [RF_F32] = "f32", [RF_F64] = "f64", [RF_F16] = "f16", [RF_BF16] = "bf16", [RF_I8] = "i8",
-    [RF_U8] = "u8",   [RF_I16] = "i16", [RF_U16] = "u16", [RF_I32] = "i32",   [RF_U32] = "u32",
+    [RF_F32] = "f32", [RF_F64] = "f64", [RF_F16] = "f16",   [RF_BF16] = "bf16", [RF_I8] = "i8",
+    [RF_U8] = "u8",   [RF_I16] = "i16", [RF_U16] = "u16",   [RF_I32] = "i32",   [RF_U32] = "u32",
     [RF_I64] = "i64", [RF_U64] = "u64", [RF_BOOL] = "bool",
 };
 
@@ -39,9 +41,17 @@ const char *const rf_dtype_texts[] = {
 #define RF_AT_REAL(op, field, def)                                                                 \
     {#field, RF_FIELD_REAL, 1, offsetof(rf_attrs, op.field), 0, def, NULL, 0},
 #define RF_AT_ENUM(op, field, type, def)                                                           \
-    {#field, RF_FIELD_ENUM,   1, offsetof(rf_attrs, op.field), 0, def, rf_##type##_texts,          \
+    {#field,                                                                                       \
+     RF_FIELD_ENUM,                                                                                \
+     1,                                                                                            \
+     offsetof(rf_attrs, op.field),                                                                 \
+     0,                                                                                            \
+     def,                                                                                          \
+     rf_##type##_texts,                                                                            \
      COUNT(rf_##type##_texts)},
-#define RF_AT_END(op) };
+#define RF_AT_END(op)                                                                              \
+    }                                                                                              \
+    ;
 #include "runtime/core/attrs.def"
 #include "runtime/core/attrs_undef.h"
 
@@ -147,8 +157,8 @@ static rf_status unknown_key(const rf_op_info *op, const char *key, rf_error *er
     return rf_fail(err, RF_ERR_ARGUMENT, "%s: no attribute '%s', known: %s", op->name, key, known);
 }
 
-static rf_status set_enum(const rf_op_info *op, const rf_field *f, rf_attrs *attrs, const char *text,
-                          rf_error *err)
+static rf_status set_enum(const rf_op_info *op, const rf_field *f, rf_attrs *attrs,
+                          const char *text, rf_error *err)
 {
     char known[192] = "";
     size_t len = 0;
@@ -189,7 +199,8 @@ static rf_status set_real(const rf_op_info *op, const rf_field *f, rf_attrs *att
                           rf_error *err)
 {
     if (isnan(x))
-        return rf_fail(err, RF_ERR_ARGUMENT, "%s: attribute '%s' is not a number", op->name, f->name);
+        return rf_fail(err, RF_ERR_ARGUMENT, "%s: attribute '%s' is not a number", op->name,
+                       f->name);
     memcpy((char *)attrs + f->offset, &x, sizeof x);
     return RF_OK;
 }
@@ -197,7 +208,8 @@ static rf_status set_real(const rf_op_info *op, const rf_field *f, rf_attrs *att
 rf_status rf_attrs_set(rf_op op, rf_attrs *attrs, const rf_attr *value, rf_error *err)
 {
     static const char *const given[] = {"integers", "a number", "a word"};
-    static const char *const wanted[] = {"an integer", "integers", "integers", "a number", "a word"};
+    static const char *const wanted[] = {"an integer", "integers", "integers", "a number",
+                                         "a word"};
     const rf_op_info *info = &ops[op];
     const rf_field *f = info->fields, *end = f + info->n_fields;
     if (!value->key)
@@ -222,9 +234,9 @@ rf_status rf_attrs_set(rf_op op, rf_attrs *attrs, const rf_attr *value, rf_error
             return set_enum(info, f, attrs, value->name, err);
         break;
     }
-    return rf_fail(err, RF_ERR_ARGUMENT, "%s: attribute '%s' is given as %s, expected %s", info->name,
-                   f->name, (unsigned)value->kind < COUNT(given) ? given[value->kind] : "nonsense",
-                   wanted[f->kind]);
+    return rf_fail(
+        err, RF_ERR_ARGUMENT, "%s: attribute '%s' is given as %s, expected %s", info->name, f->name,
+        (unsigned)value->kind < COUNT(given) ? given[value->kind] : "nonsense", wanted[f->kind]);
 }
 
 bool rf_attrs_equal(rf_op op, const rf_attrs *a, const rf_attrs *b)

@@ -25,9 +25,13 @@ typedef enum rf_op {
 typedef enum rf_tolerance { RF_TOL_EXACT, RF_TOL_ULP, RF_TOL_REDUCE } rf_tolerance;
 
 /* enum rf_act, rf_pad_mode, ... */
-#define RF_ENUM_BEGIN(type) typedef enum rf_##type {
+#define RF_ENUM_BEGIN(type)                                                                        \
+    typedef enum rf_##type                                                                         \
+    {
 #define RF_ENUM_VALUE(type, ID, text) ID,
-#define RF_ENUM_END(type) } rf_##type;
+#define RF_ENUM_END(type)                                                                          \
+    }                                                                                              \
+    rf_##type;
 #include "runtime/core/enums.def"
 #undef RF_ENUM_BEGIN
 #undef RF_ENUM_VALUE
@@ -42,7 +46,9 @@ typedef enum rf_tolerance { RF_TOL_EXACT, RF_TOL_ULP, RF_TOL_REDUCE } rf_toleran
     int64_t field[n];
 #define RF_AT_REAL(op, field, def) double field;
 #define RF_AT_ENUM(op, field, type, def) rf_##type field;
-#define RF_AT_END(op) } rf_##op##_attrs;
+#define RF_AT_END(op)                                                                              \
+    }                                                                                              \
+    rf_##op##_attrs;
 #include "runtime/core/attrs.def"
 #include "runtime/core/attrs_undef.h"
 
@@ -59,14 +65,20 @@ typedef union rf_attrs {
 } rf_attrs;
 
 /* Description of one attribute, from which the builder, the JSON form and `refold ops` work. */
-typedef enum rf_field_kind { RF_FIELD_INT, RF_FIELD_INTS, RF_FIELD_LIST, RF_FIELD_REAL, RF_FIELD_ENUM } rf_field_kind;
+typedef enum rf_field_kind {
+    RF_FIELD_INT,
+    RF_FIELD_INTS,
+    RF_FIELD_LIST,
+    RF_FIELD_REAL,
+    RF_FIELD_ENUM
+} rf_field_kind;
 typedef struct rf_field {
     const char *name;
     rf_field_kind kind;
-    int32_t n;              /* INTS: exact count, LIST: capacity */
-    size_t offset;          /* of the field inside rf_attrs; LIST: of the values */
-    size_t count_offset;    /* LIST: of n_<field> */
-    double def;             /* default of every element; LIST: not given */
+    int32_t n;                /* INTS: exact count, LIST: capacity */
+    size_t offset;            /* of the field inside rf_attrs; LIST: of the values */
+    size_t count_offset;      /* LIST: of n_<field> */
+    double def;               /* default of every element; LIST: not given */
     const char *const *texts; /* ENUM: spellings */
     int32_t n_texts;
 } rf_field;

@@ -21,10 +21,10 @@ rf_status rf_shape_infer(const rf_op_args *args, rf_error *err)
                        args->n_in, op->n_in, most);
     for (int i = 0; i < op->n_in; i++)
         if (!args->in[i])
-            return rf_fail(err, RF_ERR_ARGUMENT, "%s: input %d is absent, but not optional", op->name,
-                           i);
+            return rf_fail(err, RF_ERR_ARGUMENT, "%s: input %d is absent, but not optional",
+                           op->name, i);
     if (op->n_out < 0 ? args->n_out < 1 || args->n_out > RF_MAX_OUT : args->n_out != op->n_out)
-        return rf_fail(err, RF_ERR_ARGUMENT, "%s: has %d outputs, expected %d", op->name, args->n_out,
-                       op->n_out < 0 ? RF_MAX_OUT : op->n_out);
+        return rf_fail(err, RF_ERR_ARGUMENT, "%s: has %d outputs, expected %d", op->name,
+                       args->n_out, op->n_out < 0 ? RF_MAX_OUT : op->n_out);
     return shape_fns[args->op](args, err);
 }

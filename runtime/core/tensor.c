@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Tensor views: sizes with overflow checks (dims come from files), and the slow but general walk over
- * strided elements.
+ * Tensor views: sizes with overflow checks (dims come from files), and the slow but general walk
+ * over strided elements.
  */
 #include "runtime/core/strided.h"
 
@@ -12,8 +12,9 @@
 #include "runtime/core/op.h"
 
 static const uint8_t dtype_bytes[RF_DTYPE_COUNT] = {
-    [RF_F32] = 4, [RF_F64] = 8, [RF_F16] = 2, [RF_BF16] = 2, [RF_I8] = 1,  [RF_U8] = 1,  [RF_I16] = 2,
-    [RF_U16] = 2, [RF_I32] = 4, [RF_U32] = 4, [RF_I64] = 8,  [RF_U64] = 8, [RF_BOOL] = 1,
+    [RF_F32] = 4, [RF_F64] = 8, [RF_F16] = 2,  [RF_BF16] = 2, [RF_I8] = 1,
+    [RF_U8] = 1,  [RF_I16] = 2, [RF_U16] = 2,  [RF_I32] = 4,  [RF_U32] = 4,
+    [RF_I64] = 8, [RF_U64] = 8, [RF_BOOL] = 1,
 };
 
 const char *rf_dtype_name(rf_dtype dtype)
@@ -35,7 +36,8 @@ rf_status rf_tensor_init(rf_tensor *out, rf_dtype dtype, int rank, const int64_t
         return rf_fail(err, RF_ERR_ARGUMENT, "tensor: dtype is %d, expected 0 to %d", (int)dtype,
                        RF_DTYPE_COUNT - 1);
     if (rank < 0 || rank > RF_MAX_RANK)
-        return rf_fail(err, RF_ERR_ARGUMENT, "tensor: rank is %d, expected 0 to %d", rank, RF_MAX_RANK);
+        return rf_fail(err, RF_ERR_ARGUMENT, "tensor: rank is %d, expected 0 to %d", rank,
+                       RF_MAX_RANK);
     for (int i = rank - 1; i >= 0; i--) {
         if (dims[i] < 0)
             return rf_fail(err, RF_ERR_ARGUMENT, "tensor: dim %d is %lld, expected 0 or more", i,
@@ -89,8 +91,8 @@ rf_status rf_tensor_check(const rf_tensor *t, const char *what, rf_error *err)
     int64_t last = 0, step;
     for (int i = 0; i < t->rank; i++) {
         if (t->strides[i] < 0)
-            return rf_fail(err, RF_ERR_ARGUMENT, "%s: stride %d is %lld, expected 0 or more", what, i,
-                           (long long)t->strides[i]);
+            return rf_fail(err, RF_ERR_ARGUMENT, "%s: stride %d is %lld, expected 0 or more", what,
+                           i, (long long)t->strides[i]);
         if (t->dims[i] > 1 && (__builtin_mul_overflow(t->dims[i] - 1, t->strides[i], &step) ||
                                __builtin_add_overflow(last, step, &last)))
             return rf_fail(err, RF_ERR_ARGUMENT, "%s: strides reach past 63 bits", what);
@@ -145,7 +147,8 @@ static void copy_row(const rf_tensor *src, int64_t at, int64_t n, int64_t stride
 
 /* One row function a dtype: the loops have to be loops over a known type to be fast. */
 #define F64_ROW(name, type, convert)                                                               \
-    static void name##_row(const rf_tensor *src, int64_t at, int64_t n, int64_t stride, char **dst) \
+    static void name##_row(const rf_tensor *src, int64_t at, int64_t n, int64_t stride,            \
+                           char **dst)                                                             \
     {                                                                                              \
         const char *from = (const char *)src->data + (size_t)at * sizeof(type);                    \
         double *to = (double *)(void *)*dst;                                                       \
@@ -171,9 +174,9 @@ F64_ROW(u64, uint64_t, )
 F64_ROW(bool, uint8_t, !!)
 
 static row_fn *const f64_rows[RF_DTYPE_COUNT] = {
-    [RF_F32] = f32_row, [RF_F64] = f64_row, [RF_F16] = f16_row, [RF_BF16] = bf16_row,
-    [RF_I8] = i8_row,   [RF_U8] = u8_row,   [RF_I16] = i16_row, [RF_U16] = u16_row,
-    [RF_I32] = i32_row, [RF_U32] = u32_row, [RF_I64] = i64_row, [RF_U64] = u64_row,
+    [RF_F32] = f32_row,   [RF_F64] = f64_row, [RF_F16] = f16_row, [RF_BF16] = bf16_row,
+    [RF_I8] = i8_row,     [RF_U8] = u8_row,   [RF_I16] = i16_row, [RF_U16] = u16_row,
+    [RF_I32] = i32_row,   [RF_U32] = u32_row, [RF_I64] = i64_row, [RF_U64] = u64_row,
     [RF_BOOL] = bool_row,
 };
 
@@ -191,10 +194,9 @@ const char *rf_tensor_dims_text(const rf_tensor *t, char *buf, size_t buf_bytes)
 {
     size_t n = 0;
     for (int i = 0; i < t->rank && n < buf_bytes; i++)
-        n += (size_t)(t->dims[i] < 0
-                          ? snprintf(buf + n, buf_bytes - n, "%s?", i ? "," : "(")
-                          : snprintf(buf + n, buf_bytes - n, "%s%lld", i ? "," : "(",
-                                     (long long)t->dims[i]));
+        n += (size_t)(t->dims[i] < 0 ? snprintf(buf + n, buf_bytes - n, "%s?", i ? "," : "(")
+                                     : snprintf(buf + n, buf_bytes - n, "%s%lld", i ? "," : "(",
+                                                (long long)t->dims[i]));
     if (n < buf_bytes)
         snprintf(buf + n, buf_bytes - n, "%s", t->rank ? ")" : "()");
     return buf;

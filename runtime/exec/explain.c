@@ -9,7 +9,8 @@ static void append_tensor(rf_str *out, const rf_tensor *t)
     for (int i = 0; i < t->rank; i++)
         rf_str_printf(out, "%s%lld", i ? "x" : "", (long long)t->dims[i]);
     rf_str_printf(out, " %s%s", rf_dtype_name(t->dtype),
-                  t->rank == 4 && rf_tensor_is_nhwc(t) && !rf_tensor_is_contiguous(t) ? " nhwc" : "");
+                  t->rank == 4 && rf_tensor_is_nhwc(t) && !rf_tensor_is_contiguous(t) ? " nhwc"
+                                                                                      : "");
 }
 
 void rf_plan_explain(const rf_plan *plan, rf_str *out)
@@ -18,17 +19,19 @@ void rf_plan_explain(const rf_plan *plan, rf_str *out)
         const rf_plan_step *s = &plan->steps[i];
         const rf_op_args *args = &plan->calls[i].args;
         const rf_plan_value *v = &plan->values[s->out[0]];
-        rf_str_printf(out, "%4zu  %-16s %-28s %s.%s%s  ", i, rf_op_get(args->op)->name, s->name, s->backend->name,
-                      s->kernel->name, s->chain > 1 ? " (chain)" : "");
+        rf_str_printf(out, "%4zu  %-16s %-28s %s.%s%s  ", i, rf_op_get(args->op)->name, s->name,
+                      s->backend->name, s->kernel->name, s->chain > 1 ? " (chain)" : "");
         append_tensor(out, args->out[0]);
         if (v->root != s->out[0])
             rf_str_printf(out, " in place");
         rf_str_printf(out, "  [%s%s]\n", s->kernel->why ? s->kernel->why : "general",
-                      s->backend != plan->params.backend ? "; no faster kernel takes this form" : "");
+                      s->backend != plan->params.backend ? "; no faster kernel takes this form"
+                                                         : "");
     }
-    rf_str_printf(out, "total: %zu steps, %.3f GMAC, arena %.1f MiB, scratch %.1f MiB, constants %.1f MiB\n", plan->n_steps,
-                  (double)plan->macs * 1e-9, (double)plan->arena_bytes / 1048576.0,
-                  (double)plan->scratch_bytes / 1048576.0, (double)plan->const_bytes / 1048576.0);
+    rf_str_printf(
+        out, "total: %zu steps, %.3f GMAC, arena %.1f MiB, scratch %.1f MiB, constants %.1f MiB\n",
+        plan->n_steps, (double)plan->macs * 1e-9, (double)plan->arena_bytes / 1048576.0,
+        (double)plan->scratch_bytes / 1048576.0, (double)plan->const_bytes / 1048576.0);
 }
 
 int64_t rf_plan_macs(const rf_op_args *args)
@@ -38,7 +41,8 @@ int64_t rf_plan_macs(const rf_op_args *args)
     case RF_OP_CONV2D:
         return n * args->in[1]->dims[1] * args->in[1]->dims[2] * args->in[1]->dims[3];
     case RF_OP_CONV_TRANSPOSE2D:
-        return rf_tensor_elements(args->in[0]) * args->in[1]->dims[1] * args->in[1]->dims[2] * args->in[1]->dims[3];
+        return rf_tensor_elements(args->in[0]) * args->in[1]->dims[1] * args->in[1]->dims[2] *
+               args->in[1]->dims[3];
     case RF_OP_MATMUL: {
         const rf_tensor *a = args->in[0];
         return n * a->dims[a->rank - (args->attrs->matmul.trans_a ? 2 : 1)];

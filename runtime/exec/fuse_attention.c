@@ -40,7 +40,8 @@ static bool is_reduce(rf_graph *g, rf_value v, rf_reduce_kind kind, rf_value *of
 {
     rf_graph_node *n = producer(g, v, RF_OP_REDUCE);
     const rf_reduce_attrs *a = n ? &n->attrs.reduce : NULL;
-    if (!a || a->kind != kind || !a->keepdims || a->n_axes != 1 || (a->axes[0] != 1 && a->axes[0] != -3))
+    if (!a || a->kind != kind || !a->keepdims || a->n_axes != 1 ||
+        (a->axes[0] != 1 && a->axes[0] != -3))
         return false;
     *of = n->in[0];
     return true;
@@ -82,9 +83,9 @@ static bool match_s_plus_ca(rf_graph *g, const rf_tensor *shapes, rf_value v, rf
         rf_graph_node *conv = reflect_conv(g, shapes, add->in[side], &ks);
         rf_graph_node *cat = conv ? producer(g, conv->in[0], RF_OP_CONCAT) : NULL;
         const rf_tensor *ca = &shapes[add->in[1 - side]];
-        if (!cat || ks != k || cat->n_in != 2 || cat->attrs.concat.axis != 1 || conv->attrs.conv2d.groups != 1 ||
-            shapes[conv->in[1]].dims[0] != 1 || ca->rank != 4 || ca->dims[1] != shapes[r].dims[1] ||
-            ca->dims[2] != 1 || ca->dims[3] != 1 ||
+        if (!cat || ks != k || cat->n_in != 2 || cat->attrs.concat.axis != 1 ||
+            conv->attrs.conv2d.groups != 1 || shapes[conv->in[1]].dims[0] != 1 || ca->rank != 4 ||
+            ca->dims[1] != shapes[r].dims[1] || ca->dims[2] != 1 || ca->dims[3] != 1 ||
             !is_reduce(g, cat->in[0], RF_REDUCE_MEAN, &mean_of) ||
             !is_reduce(g, cat->in[1], RF_REDUCE_MAX, &max_of) || mean_of != r || max_of != r)
             continue;
@@ -157,7 +158,8 @@ static bool match_mix(rf_graph *g, rf_graph_node *add, rf_value q, struct match 
         rf_graph_node *mul = binary(g, add->in[1 - side], RF_BINARY_MUL);
         for (int s = 0; first && mul && s < 4; s++) {
             rf_graph_node *inv = unary(g, mul->in[s & 1], RF_UNARY_SCALE);
-            if (!inv || inv->in[0] != q || inv->attrs.unary.alpha != -1 || inv->attrs.unary.beta != 1)
+            if (!inv || inv->in[0] != q || inv->attrs.unary.alpha != -1 ||
+                inv->attrs.unary.beta != 1)
                 continue;
             if (first->in[s >> 1] != m->r || !mul_with(g, first->in[1 - (s >> 1)], q, &m->x))
                 continue;
@@ -193,7 +195,8 @@ static bool match_tail(rf_graph *g, const rf_tensor *shapes, rf_graph_node *add,
                     again->attrs.unary.kind == RF_UNARY_SIGMOID &&
                     match_mix(g, add, again->out[0], m);
         }
-        if (found && same_dims(shapes, m->r, m->x) && (m->y == RF_NONE || same_dims(shapes, m->r, m->y))) {
+        if (found && same_dims(shapes, m->r, m->x) &&
+            (m->y == RF_NONE || same_dims(shapes, m->r, m->y))) {
             m->out = add->out[0];
             return true;
         }
@@ -223,7 +226,8 @@ static rf_status joined_const(rf_graph *g, rf_value a, rf_value b, int rank, con
             w[(c * 2 + 1) * taps + t] = (float)const_at(g, b, c * taps + t);
         }
         if (!taps)
-            w[c] = (float)((a == RF_NONE ? 0 : const_at(g, a, c)) + (b == RF_NONE ? 0 : const_at(g, b, c)));
+            w[c] = (float)((a == RF_NONE ? 0 : const_at(g, a, c)) +
+                           (b == RF_NONE ? 0 : const_at(g, b, c)));
     }
     rf_status status = rf_graph_new_const(g, name, &desc, blob, out, err);
     rf_blob_release(&blob);
@@ -235,7 +239,8 @@ static rf_status joined_const(rf_graph *g, rf_value a, rf_value b, int rank, con
 static rf_status emit_stats(rf_graph *g, struct match *m, rf_error *err)
 {
     rf_graph_node *add = m->mode == RF_PA_MIX ? binary(g, m->r, RF_BINARY_ADD) : NULL;
-    bool sums = add && ((add->in[0] == m->x && add->in[1] == m->y) || (add->in[0] == m->y && add->in[1] == m->x));
+    bool sums = add && ((add->in[0] == m->x && add->in[1] == m->y) ||
+                        (add->in[0] == m->y && add->in[1] == m->x));
     rf_value map, gap;
     rf_graph_node *node;
     RF_TRY(rf_graph_new_value(g, "", &map, err));
@@ -255,24 +260,28 @@ static rf_status emit_stats(rf_graph *g, struct match *m, rf_error *err)
     for (size_t i = 0; i < g->n_nodes; i++) { /* the global mean of r, under whatever makes ca */
         rf_graph_node *n = &g->nodes[i];
         const rf_reduce_attrs *a = &n->attrs.reduce;
-        if (n->n_out && n->op == RF_OP_REDUCE && n->in[0] == m->r && a->kind == RF_REDUCE_MEAN && a->keepdims &&
-            a->n_axes == 2 && (a->axes[0] + 4) % 4 + (a->axes[1] + 4) % 4 == 5 && (a->axes[0] + 4) % 4 >= 2 &&
-            (a->axes[1] + 4) % 4 >= 2)
+        if (n->n_out && n->op == RF_OP_REDUCE && n->in[0] == m->r && a->kind == RF_REDUCE_MEAN &&
+            a->keepdims && a->n_axes == 2 && (a->axes[0] + 4) % 4 + (a->axes[1] + 4) % 4 == 5 &&
+            (a->axes[0] + 4) % 4 >= 2 && (a->axes[1] + 4) % 4 >= 2)
             rf_graph_replace(g, n->out[0], gap);
     }
     return RF_OK;
 }
 
-static rf_status emit(rf_graph *g, const rf_tensor *shapes, const char *name, struct match *m, rf_error *err)
+static rf_status emit(rf_graph *g, const rf_tensor *shapes, const char *name, struct match *m,
+                      rf_error *err)
 {
     const rf_tensor *w0 = &shapes[m->w0];
     int64_t dims[4] = {w0->dims[0], 2, w0->dims[2], w0->dims[3]}, one = 1;
     rf_value pa_w, pa_b, sa_b = m->sa_b;
     rf_graph_node *node;
-    RF_TRY(joined_const(g, m->w0, m->w1, 4, dims, rf_arena_printf(&g->arena, "%s.pa.weight", name), &pa_w, err));
-    RF_TRY(joined_const(g, m->b0, m->b1, 1, dims, rf_arena_printf(&g->arena, "%s.pa.bias", name), &pa_b, err));
+    RF_TRY(joined_const(g, m->w0, m->w1, 4, dims, rf_arena_printf(&g->arena, "%s.pa.weight", name),
+                        &pa_w, err));
+    RF_TRY(joined_const(g, m->b0, m->b1, 1, dims, rf_arena_printf(&g->arena, "%s.pa.bias", name),
+                        &pa_b, err));
     if (sa_b == RF_NONE)
-        RF_TRY(joined_const(g, RF_NONE, RF_NONE, 1, &one, rf_arena_printf(&g->arena, "%s.sa.bias", name), &sa_b, err));
+        RF_TRY(joined_const(g, RF_NONE, RF_NONE, 1, &one,
+                            rf_arena_printf(&g->arena, "%s.sa.bias", name), &sa_b, err));
     RF_TRY(emit_stats(g, m, err));
     RF_TRY(rf_graph_new_node(g, RF_OP_PIXEL_ATTENTION, name, &node, err));
     const rf_value in[9] = {m->r, m->map, m->ca, m->sa_w, sa_b, pa_w, pa_b, m->x, m->y};

@@ -13,10 +13,13 @@
 
 static bool act_of_unary(const rf_unary_attrs *u, rf_act *act)
 {
-    static const struct { rf_unary_kind kind; rf_act act; } map[] = {
-        {RF_UNARY_RELU, RF_ACT_RELU},       {RF_UNARY_LEAKY, RF_ACT_LEAKY},
-        {RF_UNARY_CLAMP, RF_ACT_CLAMP},     {RF_UNARY_SIGMOID, RF_ACT_SIGMOID},
-        {RF_UNARY_SILU, RF_ACT_SILU},       {RF_UNARY_GELU, RF_ACT_GELU},
+    static const struct {
+        rf_unary_kind kind;
+        rf_act act;
+    } map[] = {
+        {RF_UNARY_RELU, RF_ACT_RELU},           {RF_UNARY_LEAKY, RF_ACT_LEAKY},
+        {RF_UNARY_CLAMP, RF_ACT_CLAMP},         {RF_UNARY_SIGMOID, RF_ACT_SIGMOID},
+        {RF_UNARY_SILU, RF_ACT_SILU},           {RF_UNARY_GELU, RF_ACT_GELU},
         {RF_UNARY_GELU_TANH, RF_ACT_GELU_TANH}, {RF_UNARY_TANH, RF_ACT_TANH},
         {RF_UNARY_HARDSWISH, RF_ACT_HARDSWISH},
     };
@@ -41,12 +44,18 @@ static bool node_slots(rf_graph_node *n, struct slots *s)
 #define SLOTS(op, bias_in, res_in)                                                                 \
     (*s = (struct slots){&a->op.act, &a->op.act_alpha, &a->op.act_beta, bias_in, res_in}, true)
     switch (n->op) {
-    case RF_OP_CONV2D: return SLOTS(conv2d, 2, 3);
-    case RF_OP_CONV_TRANSPOSE2D: return SLOTS(conv_transpose2d, 2, -1);
-    case RF_OP_MATMUL: return SLOTS(matmul, 2, 3);
-    case RF_OP_BINARY: return SLOTS(binary, -1, -1);
-    case RF_OP_GROUP_NORM: return SLOTS(group_norm, -1, -1);
-    default: return false;
+    case RF_OP_CONV2D:
+        return SLOTS(conv2d, 2, 3);
+    case RF_OP_CONV_TRANSPOSE2D:
+        return SLOTS(conv_transpose2d, 2, -1);
+    case RF_OP_MATMUL:
+        return SLOTS(matmul, 2, 3);
+    case RF_OP_BINARY:
+        return SLOTS(binary, -1, -1);
+    case RF_OP_GROUP_NORM:
+        return SLOTS(group_norm, -1, -1);
+    default:
+        return false;
     }
 #undef SLOTS
 }
@@ -105,21 +114,23 @@ static bool fuse_add(rf_graph *g, const rf_tensor *shapes, rf_graph_node *n, con
 {
     const rf_binary_attrs *b = &next->attrs.binary;
     rf_value y = n->out[0], other = next->in[0] == y ? next->in[1] : next->in[0];
-    /* The sum may have taken an activation already; a residual in front of it is for conv2d only. */
+    /* The sum may have taken an activation already; a residual in front of it is for conv2d only.
+     */
     bool activated = b->act != RF_ACT_NONE;
     if (b->kind != RF_BINARY_ADD || other == y || (activated && *s->act != RF_ACT_NONE))
         return false;
     const rf_tensor *o = &shapes[other], *d = &shapes[y];
     if (n->op == RF_OP_MATMUL && *s->act == RF_ACT_NONE && input_or_none(n, 2) == RF_NONE &&
         input_or_none(n, 3) == RF_NONE && rf_graph_is_const(g, other) && o->rank >= 1 &&
-        rf_tensor_elements(o) == o->dims[o->rank - 1] && o->dims[o->rank - 1] == d->dims[d->rank - 1]) {
+        rf_tensor_elements(o) == o->dims[o->rank - 1] &&
+        o->dims[o->rank - 1] == d->dims[d->rank - 1]) {
         set_input(n, 2, other);
         take_act(s, b);
         absorb(n, next);
         return true;
     }
-    if (s->res < 0 || (activated && n->op != RF_OP_CONV2D) || input_or_none(n, s->res) != RF_NONE || !same_dims(o, d) ||
-        rf_graph_is_const(g, other))
+    if (s->res < 0 || (activated && n->op != RF_OP_CONV2D) || input_or_none(n, s->res) != RF_NONE ||
+        !same_dims(o, d) || rf_graph_is_const(g, other))
         return false;
     set_input(n, s->res, other);
     if (activated) {

@@ -14,7 +14,8 @@ rf_status rf_exec_infer(const rf_graph *graph, rf_tensor *descs, rf_error *err)
             descs[v] = graph->values[v].desc;
     for (size_t i = 0; i < graph->n_nodes; i++) {
         const rf_graph_node *node = &graph->nodes[i];
-        rf_op_args args = {.op = node->op, .attrs = &node->attrs, .n_in = node->n_in, .n_out = node->n_out};
+        rf_op_args args = {
+            .op = node->op, .attrs = &node->attrs, .n_in = node->n_in, .n_out = node->n_out};
         for (int k = 0; k < node->n_in; k++)
             args.in[k] = node->in[k] == RF_NONE ? NULL : &descs[node->in[k]];
         for (int k = 0; k < node->n_out; k++)

@@ -41,7 +41,10 @@ static op_kind kind_of(const rf_graph_node *n)
     }
 }
 
-static bool is_graph_input(const rf_graph *g, rf_value v) { return g->values[v].is_input; }
+static bool is_graph_input(const rf_graph *g, rf_value v)
+{
+    return g->values[v].is_input;
+}
 
 /* Marks v if it may be NHWC; true if that is news. */
 static bool mark(rf_planner *p, rf_value v)
@@ -96,7 +99,10 @@ void rf_planner_layouts(rf_planner *p)
     }
 }
 
-static bool is_float(rf_dtype t) { return t == RF_F32 || t == RF_F64 || t == RF_F16 || t == RF_BF16; }
+static bool is_float(rf_dtype t)
+{
+    return t == RF_F32 || t == RF_F64 || t == RF_F16 || t == RF_BF16;
+}
 
 /* Half precision stores maps in half; what is small and feeds decisions about whole maps (global
  * means, statistics) stays f32, and an op stays f32 if all it sees is such. */

@@ -70,10 +70,10 @@ static bool reads(const rf_plan *plan, size_t step, int k, rf_value root)
     return v != RF_NONE && root_of(plan, v) == root;
 }
 
-/* May out[0] of step i, in a chain that ends with step `end`, take over the bytes of in[k]? No other
- * input may share them unless it is allowed to be written over as well, and nothing after step i may
- * still read them. (Steps before i in the same chain run ahead of it by enough rows: that is the
- * contract of run_chain.) */
+/* May out[0] of step i, in a chain that ends with step `end`, take over the bytes of in[k]? No
+ * other input may share them unless it is allowed to be written over as well, and nothing after
+ * step i may still read them. (Steps before i in the same chain run ahead of it by enough rows:
+ * that is the contract of run_chain.) */
 static bool may_reuse(const rf_plan *plan, size_t i, size_t end, int k)
 {
     const rf_plan_step *s = &plan->steps[i];
@@ -122,7 +122,8 @@ static int larger_first(const void *a, const void *b)
     const struct slot *x = a, *y = b;
     if (x->bytes != y->bytes)
         return x->bytes < y->bytes ? 1 : -1;
-    return x->first != y->first ? (x->first > y->first) - (x->first < y->first) : (x->v > y->v) - (x->v < y->v);
+    return x->first != y->first ? (x->first > y->first) - (x->first < y->first)
+                                : (x->v > y->v) - (x->v < y->v);
 }
 
 /* Lowest offset at which s fits beside the already placed ones that live at the same time. */
@@ -151,7 +152,8 @@ static rf_status assign_offsets(rf_plan *plan, rf_error *err)
     for (size_t v = 0; v < plan->n_values; v++) {
         const rf_plan_value *x = &plan->values[v];
         if (x->storage == RF_STORE_ARENA && x->root == (rf_value)v && x->last >= 0)
-            slots[n++] = (struct slot){(rf_value)v, (x->bytes + ALIGN - 1) / ALIGN * ALIGN, 0, x->first, x->last};
+            slots[n++] = (struct slot){(rf_value)v, (x->bytes + ALIGN - 1) / ALIGN * ALIGN, 0,
+                                       x->first, x->last};
     }
     qsort(slots, n, sizeof *slots, larger_first);
     for (size_t i = 0; i < n; i++) {

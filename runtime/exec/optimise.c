@@ -6,8 +6,8 @@
 
 typedef rf_status pass_fn(rf_graph *graph, const rf_tensor *shapes, rf_error *err);
 
-/* A graph whose shapes cannot be inferred with stand-in sizes (it wants one particular size) is left
- * as it is: it still runs, op by op. */
+/* A graph whose shapes cannot be inferred with stand-in sizes (it wants one particular size) is
+ * left as it is: it still runs, op by op. */
 static rf_status with_probe(rf_graph *graph, pass_fn *pass, rf_error *err)
 {
     rf_tensor *shapes;
@@ -40,7 +40,8 @@ static rf_status evaluate(rf_graph *graph, rf_graph_node *node, rf_error *err)
     rf_tensor out[RF_MAX_OUT] = {0};
     rf_blob *blobs[RF_MAX_OUT] = {0};
     rf_status status;
-    *args = (rf_op_args){.op = node->op, .attrs = &node->attrs, .n_in = node->n_in, .n_out = node->n_out};
+    *args = (rf_op_args){
+        .op = node->op, .attrs = &node->attrs, .n_in = node->n_in, .n_out = node->n_out};
     for (int k = 0; k < node->n_in; k++)
         args->in[k] = node->in[k] == RF_NONE ? NULL : &graph->values[node->in[k]].desc;
     for (int k = 0; k < node->n_out; k++)

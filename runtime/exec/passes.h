@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Passes over a graph that do not depend on the final shape or device: run once when a model is made.
+ * Passes over a graph that do not depend on the final shape or device: run once when a model is
+ * made.
  */
 #ifndef RF_EXEC_PASSES_H
 #define RF_EXEC_PASSES_H
@@ -12,10 +13,11 @@
 extern "C" {
 #endif
 
-/* Fills descs (one per value; those of inputs are set by the caller) with dtype, dims and contiguous
- * strides. Fails with the node's name in front of the shape function's message. */
+/* Fills descs (one per value; those of inputs are set by the caller) with dtype, dims and
+ * contiguous strides. Fails with the node's name in front of the shape function's message. */
 rf_status rf_exec_infer(const rf_graph *graph, rf_tensor *descs, rf_error *err);
-/* The same with stand-ins for open dims. Owns: *out is an array of graph->n_values from graph->env. */
+/* The same with stand-ins for open dims. Owns: *out is an array of graph->n_values from graph->env.
+ */
 rf_status rf_exec_infer_probe(const rf_graph *graph, rf_tensor **out, rf_error *err);
 
 /* Evaluates nodes whose inputs are all constant, with the reference kernels. */

@@ -73,7 +73,8 @@ static rf_status add_copy(rf_planner *p, rf_value src, rf_value dst, rf_error *e
 }
 
 /* The description a value would have inside: half storage, NHWC if it is an image. */
-static bool inner_desc(const rf_planner *p, const rf_graph_node *n, const rf_tensor *t, rf_tensor *out)
+static bool inner_desc(const rf_planner *p, const rf_graph_node *n, const rf_tensor *t,
+                       rf_tensor *out)
 {
     *out = *t;
     if (t->dtype == RF_F32 && p->plan->params.precision != RF_F32)
@@ -86,13 +87,15 @@ static bool inner_desc(const rf_planner *p, const rf_graph_node *n, const rf_ten
 }
 
 /* n with plain float inputs replaced by (not yet existing) inner ones; kernel for that or NULL. */
-static const rf_kernel *try_inner(const rf_planner *p, const rf_graph_node *n, bool inputs, bool outputs)
+static const rf_kernel *try_inner(const rf_planner *p, const rf_graph_node *n, bool inputs,
+                                  bool outputs)
 {
     rf_kernel_desc d;
     rf_tensor in[RF_MAX_IN], out[RF_MAX_OUT];
     desc_of(p, n, &d);
     for (int k = 0; inputs && k < n->n_in; k++)
-        if (d.args.in[k] && !rf_graph_is_const(p->plan->graph, n->in[k]) && inner_desc(p, n, d.args.in[k], &in[k]))
+        if (d.args.in[k] && !rf_graph_is_const(p->plan->graph, n->in[k]) &&
+            inner_desc(p, n, d.args.in[k], &in[k]))
             d.args.in[k] = &in[k];
     for (int k = 0; outputs && k < n->n_out; k++)
         if (inner_desc(p, n, d.args.out[k], &out[k]))
@@ -101,19 +104,22 @@ static const rf_kernel *try_inner(const rf_planner *p, const rf_graph_node *n, b
 }
 
 /* An inner copy of v for n, made once. */
-static rf_status inner_value(rf_planner *p, const rf_graph_node *n, rf_value v, rf_value *out, rf_error *err)
+static rf_status inner_value(rf_planner *p, const rf_graph_node *n, rf_value v, rf_value *out,
+                             rf_error *err)
 {
     rf_plan *plan = p->plan;
     rf_tensor want;
     *out = v;
-    if (v == RF_NONE || rf_graph_is_const(plan->graph, v) || !inner_desc(p, n, &plan->values[v].tensor, &want))
+    if (v == RF_NONE || rf_graph_is_const(plan->graph, v) ||
+        !inner_desc(p, n, &plan->values[v].tensor, &want))
         return RF_OK;
     for (size_t i = 0; i < plan->n_steps; i++) {
         const rf_plan_step *s = &plan->steps[i];
         if (plan->calls[i].args.op != RF_OP_COPY || s->in[0] != v)
             continue;
         const rf_tensor *have = &plan->values[s->out[0]].tensor;
-        if (have->dtype == want.dtype && !memcmp(have->strides, want.strides, sizeof want.strides)) {
+        if (have->dtype == want.dtype &&
+            !memcmp(have->strides, want.strides, sizeof want.strides)) {
             *out = s->out[0];
             return RF_OK;
         }
@@ -123,7 +129,8 @@ static rf_status inner_value(rf_planner *p, const rf_graph_node *n, rf_value v, 
 }
 
 /* Emits n with inputs (and outputs) in the inner form, with the copies that takes. */
-static rf_status place_inner(rf_planner *p, rf_graph_node *n, bool outputs, const rf_kernel *kernel, rf_error *err)
+static rf_status place_inner(rf_planner *p, rf_graph_node *n, bool outputs, const rf_kernel *kernel,
+                             rf_error *err)
 {
     rf_plan *plan = p->plan;
     rf_value outer[RF_MAX_OUT];
@@ -170,8 +177,8 @@ static rf_status place_node(rf_planner *p, rf_graph_node n, rf_error *err)
         if ((kernel = try_inner(p, &n, true, outputs)))
             return place_inner(p, &n, outputs, kernel, err);
     const rf_backend *ref = rf_backend_find("ref");
-    rf_log(plan->env, RF_LOG_DEBUG, "no %s kernel for %s '%s', using ref", plan->params.backend->name,
-           rf_op_get(n.op)->name, n.name);
+    rf_log(plan->env, RF_LOG_DEBUG, "no %s kernel for %s '%s', using ref",
+           plan->params.backend->name, rf_op_get(n.op)->name, n.name);
     return add_step(p, &n, ref, rf_backend_choose(ref, &d), err);
 }
 
@@ -183,9 +190,12 @@ static void group_chains(rf_plan *plan)
         while (i + (size_t)s->chain < plan->n_steps && s->kernel->can_chain) {
             size_t l = i + (size_t)s->chain - 1;
             const rf_plan_step *last = &plan->steps[l], *next = last + 1;
-            const rf_kernel_desc a = {.args = plan->calls[l].args, .n_threads = plan->params.n_threads};
-            const rf_kernel_desc b = {.args = plan->calls[l + 1].args, .n_threads = plan->params.n_threads};
-            if (next->kernel != s->kernel || next->in[0] != last->out[0] || !s->kernel->can_chain(&a, &b))
+            const rf_kernel_desc a = {.args = plan->calls[l].args,
+                                      .n_threads = plan->params.n_threads};
+            const rf_kernel_desc b = {.args = plan->calls[l + 1].args,
+                                      .n_threads = plan->params.n_threads};
+            if (next->kernel != s->kernel || next->in[0] != last->out[0] ||
+                !s->kernel->can_chain(&a, &b))
                 break;
             s->chain++;
         }

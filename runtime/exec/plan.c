@@ -14,7 +14,8 @@ static void format_dims(const rf_tensor *t, char *buf, size_t n)
     size_t at = 0;
     buf[0] = 0;
     for (int i = 0; i < t->rank && at < n; i++)
-        at += (size_t)snprintf(buf + at, n - at, t->dims[i] < 0 ? "%s?" : "%s%lld", i ? "x" : "", (long long)t->dims[i]);
+        at += (size_t)snprintf(buf + at, n - at, t->dims[i] < 0 ? "%s?" : "%s%lld", i ? "x" : "",
+                               (long long)t->dims[i]);
 }
 
 static rf_status check_input(const rf_graph *g, int i, const rf_tensor *given, rf_error *err)
@@ -27,13 +28,17 @@ static rf_status check_input(const rf_graph *g, int i, const rf_tensor *given, r
     for (int k = 0; fits && k < given->rank; k++)
         fits = given->dims[k] >= 0 && (v->desc.dims[k] < 0 || v->desc.dims[k] == given->dims[k]);
     if (!fits)
-        return rf_fail(err, RF_ERR_ARGUMENT, "input '%s': expected shape %s, found %s", v->name, want, got);
+        return rf_fail(err, RF_ERR_ARGUMENT, "input '%s': expected shape %s, found %s", v->name,
+                       want, got);
     if (given->dtype != v->desc.dtype)
         return rf_fail(err, RF_ERR_ARGUMENT, "input '%s': expected %s, found %s", v->name,
                        rf_dtype_name(v->desc.dtype), rf_dtype_name(given->dtype));
-    if (given->rank >= 2 && (given->dims[given->rank - 2] < v->min_h || given->dims[given->rank - 1] < v->min_w))
-        return rf_fail(err, RF_ERR_ARGUMENT, "input '%s': %s needs height >= %lld and width >= %lld, found %s",
-                       v->name, *g->name ? g->name : "the network", (long long)v->min_h, (long long)v->min_w, got);
+    if (given->rank >= 2 &&
+        (given->dims[given->rank - 2] < v->min_h || given->dims[given->rank - 1] < v->min_w))
+        return rf_fail(err, RF_ERR_ARGUMENT,
+                       "input '%s': %s needs height >= %lld and width >= %lld, found %s", v->name,
+                       *g->name ? g->name : "the network", (long long)v->min_h, (long long)v->min_w,
+                       got);
     return RF_OK;
 }
 
@@ -84,7 +89,8 @@ rf_status rf_planner_new_value(rf_planner *p, const rf_tensor *like, rf_value *o
     rf_plan *plan = p->plan;
     RF_TRY(rf_graph_new_value(plan->graph, "", out, err));
     size_t need = (size_t)*out + 1;
-    RF_TRY(rf_grow_array(plan->env, &plan->values, &plan->values_capacity, need, sizeof *plan->values, err));
+    RF_TRY(rf_grow_array(plan->env, &plan->values, &plan->values_capacity, need,
+                         sizeof *plan->values, err));
     RF_TRY(rf_grow_array(plan->env, &p->nhwc, &p->nhwc_capacity, need, sizeof *p->nhwc, err));
     rf_plan_value *v = &plan->values[*out];
     memset(v, 0, sizeof *v);
@@ -117,7 +123,8 @@ static rf_status check_cap(const rf_plan *plan, rf_error *err)
     size_t total = rf_plan_memory(plan) + plan->const_bytes +
                    (plan->params.packs ? rf_pack_cache_bytes(plan->params.packs) : 0);
     if (plan->params.memory_cap && total > plan->params.memory_cap)
-        return rf_fail(err, RF_ERR_MEMORY, "this shape needs %zu bytes (weights, activations, scratch), the cap is %zu",
+        return rf_fail(err, RF_ERR_MEMORY,
+                       "this shape needs %zu bytes (weights, activations, scratch), the cap is %zu",
                        total, plan->params.memory_cap);
     return RF_OK;
 }
@@ -130,7 +137,8 @@ rf_status rf_plan_create(const rf_graph *graph, const rf_tensor *inputs, int n_i
     rf_status status;
     *out = NULL;
     if (n_inputs != (int)graph->n_inputs)
-        return rf_fail(err, RF_ERR_ARGUMENT, "expected %zu inputs, found %d", graph->n_inputs, n_inputs);
+        return rf_fail(err, RF_ERR_ARGUMENT, "expected %zu inputs, found %d", graph->n_inputs,
+                       n_inputs);
     for (int i = 0; i < n_inputs; i++)
         RF_TRY(check_input(graph, i, &inputs[i], err));
     RF_TRY(rf_alloc_array(graph->env, 1, sizeof *plan, &plan, err));
@@ -183,7 +191,10 @@ bool rf_plan_matches(const rf_plan *plan, const rf_tensor *inputs, int n_inputs)
     return true;
 }
 
-size_t rf_plan_memory(const rf_plan *plan) { return plan->arena_bytes + plan->scratch_bytes; }
+size_t rf_plan_memory(const rf_plan *plan)
+{
+    return plan->arena_bytes + plan->scratch_bytes;
+}
 
 const rf_tensor *rf_plan_output(const rf_plan *plan, int i)
 {

@@ -22,7 +22,7 @@ extern "C" {
 
 /* Where a value's elements live during a run. */
 typedef enum rf_storage {
-    RF_STORE_NONE,   /* value is not used by any step */
+    RF_STORE_NONE, /* value is not used by any step */
     RF_STORE_CONST,
     RF_STORE_INPUT,  /* the caller's tensor, or its dense copy; index = which input */
     RF_STORE_OUTPUT, /* likewise */
@@ -33,7 +33,7 @@ typedef struct rf_plan_value {
     rf_tensor tensor; /* bound to memory by rf_plan_bind */
     rf_storage storage;
     int32_t index;
-    rf_value root;    /* value whose bytes these are (itself unless a view or in place) */
+    rf_value root; /* value whose bytes these are (itself unless a view or in place) */
     size_t bytes, offset;
     int32_t first, last; /* steps during which the root's bytes are taken */
 } rf_plan_value;
@@ -46,7 +46,7 @@ typedef struct rf_plan_step {
     int64_t macs;
     rf_value in[RF_MAX_IN], out[RF_MAX_OUT];
     size_t scratch_bytes;
-    int32_t chain;       /* > 1: this and the next chain - 1 steps run as one call */
+    int32_t chain; /* > 1: this and the next chain - 1 steps run as one call */
 } rf_plan_step;
 
 typedef struct rf_plan_params {
@@ -68,7 +68,7 @@ typedef struct rf_plan {
     size_t n_steps, steps_capacity;
     rf_kernel_call *calls; /* one per step, so that a chain's calls lie side by side */
     size_t calls_capacity;
-    size_t arena_bytes;   /* activations; scratch follows at this offset */
+    size_t arena_bytes; /* activations; scratch follows at this offset */
     size_t scratch_bytes;
     size_t const_bytes;
     int64_t macs;

@@ -136,11 +136,15 @@ void rf_profile_json(const rf_profile *profile, rf_str *out)
     for (size_t i = 0; i < profile->n; i++) {
         const struct profile_event *e = &profile->events[i];
         int64_t ns = e->end_ns - e->begin_ns;
-        rf_str_printf(out, "%s\n{\"ph\":\"X\",\"pid\":1,\"tid\":1,\"cat\":\"op\",\"name\":\"", i ? "," : "");
+        rf_str_printf(out, "%s\n{\"ph\":\"X\",\"pid\":1,\"tid\":1,\"cat\":\"op\",\"name\":\"",
+                      i ? "," : "");
         append_escaped(out, e->name);
-        rf_str_printf(out, "\",\"ts\":%.3f,\"dur\":%.3f,\"args\":{\"kernel\":\"%s\",\"macs\":%lld,\"gflops\":%.1f}}",
+        rf_str_printf(out,
+                      "\",\"ts\":%.3f,\"dur\":%.3f,\"args\":{\"kernel\":\"%s\",\"macs\":%lld,"
+                      "\"gflops\":%.1f}}",
                       (double)e->begin_ns * 1e-3, (double)ns * 1e-3, e->kernel, (long long)e->macs,
                       ns > 0 ? 2.0 * (double)e->macs / (double)ns : 0.0);
     }
-    rf_str_printf(out, "\n],\"otherData\":{\"events_lost\":\"%s\"}}\n", profile->lost ? "yes" : "no");
+    rf_str_printf(out, "\n],\"otherData\":{\"events_lost\":\"%s\"}}\n",
+                  profile->lost ? "yes" : "no");
 }

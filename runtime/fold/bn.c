@@ -2,8 +2,8 @@
  *
  * Batch norm with fixed statistics is y = s*x + t for each channel. After a linear op it scales the
  * op's output channels: W' = diag(s) W, b' = s*b + t. Before a convolution it scales the input
- * channels: W'[:,i] = W[:,i] * s_i, b' = b + sum W[:,i] * t_i, which is exact only if every tap reads
- * s*x + t, so not where a border of zeros is read instead.
+ * channels: W'[:,i] = W[:,i] * s_i, b' = b + sum W[:,i] * t_i, which is exact only if every tap
+ * reads s*x + t, so not where a border of zeros is read instead.
  */
 #include "runtime/fold/scheme.h"
 
@@ -56,8 +56,7 @@ static int known_rank(const rf_graph *graph, rf_value v)
         case RF_OP_RESHAPE:
             return node->attrs.reshape.n_dims;
         case RF_OP_MATMUL: /* the wider of the two; a constant matrix never is */
-            if (!rf_graph_is_const(graph, node->in[1]) ||
-                graph->values[node->in[1]].desc.rank != 2)
+            if (!rf_graph_is_const(graph, node->in[1]) || graph->values[node->in[1]].desc.rank != 2)
                 return -1;
             v = node->in[0];
             break;
@@ -78,7 +77,7 @@ static int known_rank(const rf_graph *graph, rf_value v)
 typedef struct linear {
     rf_graph_node *node;
     int64_t n_channels;
-    int64_t inner; /* weight elements from one channel to the next */
+    int64_t inner;                 /* weight elements from one channel to the next */
     int64_t per_group, group_size; /* transposed: channels of a group, elements of a group */
 } linear;
 
@@ -134,7 +133,7 @@ static bool find_linear(rf_graph *graph, rf_value v, linear *out)
         node = rf_fold_sole(graph, v, RF_OP_MATMUL);
     if (!node || !rf_fold_has_weights(graph, node))
         return false;
-    bool fits = node->op == RF_OP_CONV2D           ? is_linear_conv(graph, node, out)
+    bool fits = node->op == RF_OP_CONV2D             ? is_linear_conv(graph, node, out)
                 : node->op == RF_OP_CONV_TRANSPOSE2D ? is_linear_transposed(graph, node, out)
                                                      : is_linear_matmul(graph, node, out);
     if (!fits || out->n_channels < 1)
@@ -169,8 +168,9 @@ static rf_status replace_weights(rf_graph *graph, rf_graph_node *node, const rf_
     return RF_OK;
 }
 
-static rf_status fold_after(rf_graph *graph, rf_graph_node *norm, const linear *l, const rf_f64 *scale,
-                            const rf_f64 *shift, rf_fold_audit *audit, rf_error *err)
+static rf_status fold_after(rf_graph *graph, rf_graph_node *norm, const linear *l,
+                            const rf_f64 *scale, const rf_f64 *shift, rf_fold_audit *audit,
+                            rf_error *err)
 {
     rf_f64 w = {0}, b = {0};
     rf_status status;
@@ -232,8 +232,8 @@ done:
     return status;
 }
 
-static rf_status fold_norm(rf_graph *graph, rf_graph_node *norm, rf_fold_audit *audit, bool *changed,
-                           rf_error *err)
+static rf_status fold_norm(rf_graph *graph, rf_graph_node *norm, rf_fold_audit *audit,
+                           bool *changed, rf_error *err)
 {
     rf_f64 scale = {0}, shift = {0};
     linear before;

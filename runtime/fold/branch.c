@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A sum of parallel linear branches of one tensor is one convolution: RepVGG blocks after their batch
- * norms are folded, ACNet's 1x3 and 3x1 arms, average-pool and identity arms.
+ * A sum of parallel linear branches of one tensor is one convolution: RepVGG blocks after their
+ * batch norms are folded, ACNet's 1x3 and 3x1 arms, average-pool and identity arms.
  *
- * Position: on one axis, tap r of a branch with padding p and dilation d reads input y*stride - p + r*d.
- * In a kernel with the largest padding P of all branches it becomes tap (P - p)/d + r. Branches have
- * equal output sizes for every input size exactly if p_begin + p_end - d*(k-1) is equal.
+ * Position: on one axis, tap r of a branch with padding p and dilation d reads input y*stride - p +
+ * r*d. In a kernel with the largest padding P of all branches it becomes tap (P - p)/d + r.
+ * Branches have equal output sizes for every input size exactly if p_begin + p_end - d*(k-1) is
+ * equal.
  */
 #include "runtime/fold/scheme.h"
 
@@ -28,10 +29,10 @@ typedef struct group {
     const rf_graph_node *conv; /* the largest: gives stride, groups, name */
     int64_t n_out, in_per_group, groups;
     rf_pad_mode pad_mode;
-    bool has_pad_mode;      /* some branch pads */
-    int64_t dilation[2];    /* 0: no branch has two taps on this axis */
+    bool has_pad_mode;           /* some branch pads */
+    int64_t dilation[2];         /* 0: no branch has two taps on this axis */
     int64_t begin[2], kernel[2]; /* of the sum */
-    int64_t area;           /* taps of the convolutions before */
+    int64_t area;                /* taps of the convolutions before */
     int n_members, n_weighted;
     int leaf[MAX_LEAVES];
     branch member[MAX_LEAVES];
@@ -76,7 +77,8 @@ static bool collect(const rf_graph *graph, int root, sum *out)
     return true;
 }
 
-static void set_window(branch *b, const int32_t *stride, const int32_t *pad, const int32_t *dilation)
+static void set_window(branch *b, const int32_t *stride, const int32_t *pad,
+                       const int32_t *dilation)
 {
     for (int a = 0; a < 2; a++) {
         b->stride[a] = stride[a];
@@ -239,8 +241,8 @@ static rf_status join_others(rf_graph *graph, const sum *s, group *g, rf_error *
     for (int i = 0; i < s->n_leaves && g->n_members < MAX_LEAVES; i++) {
         branch b;
         if (!read_branch(graph, s->leaf[i], &b) || b.kind == CONV ||
-            (b.node ? b.node->in[0] : s->leaf[i]) != g->x ||
-            !windows_agree(g, &b, RF_PAD_ZEROS) || !inside_frame(g, &b))
+            (b.node ? b.node->in[0] : s->leaf[i]) != g->x || !windows_agree(g, &b, RF_PAD_ZEROS) ||
+            !inside_frame(g, &b))
             continue;
         if (b.kind == NORM) {
             rf_f64 scale = {0}, shift = {0};
@@ -280,8 +282,8 @@ done:
 }
 
 /* Identity, norm and pool act on each channel alone: the diagonal of the kernel. */
-static rf_status add_diagonal(const rf_graph *graph, const group *g, const branch *b, rf_f64 *weight,
-                              rf_f64 *bias, rf_error *err)
+static rf_status add_diagonal(const rf_graph *graph, const group *g, const branch *b,
+                              rf_f64 *weight, rf_f64 *bias, rf_error *err)
 {
     rf_f64 scale = {0}, shift = {0};
     bool foldable;
@@ -318,17 +320,18 @@ static rf_status build_conv(rf_graph *graph, const group *g, rf_fold_audit *audi
     RF_TRY_DONE(rf_f64_zeros(graph->env, 4, dims, &w, err));
     RF_TRY_DONE(rf_f64_zeros(graph->env, 1, dims, &b, err));
     for (int k = 0; k < g->n_members; k++)
-        RF_TRY_DONE((g->member[k].kind == CONV ? add_conv : add_diagonal)(graph, g, &g->member[k], &w,
-                                                                         &b, err));
-    RF_TRY_DONE(rf_fold_audit_add(audit, "branch", conv.name, g->n_members, w.data, (size_t)w.n, err));
+        RF_TRY_DONE((g->member[k].kind == CONV ? add_conv : add_diagonal)(graph, g, &g->member[k],
+                                                                          &w, &b, err));
+    RF_TRY_DONE(
+        rf_fold_audit_add(audit, "branch", conv.name, g->n_members, w.data, (size_t)w.n, err));
     RF_TRY_DONE(rf_fold_const(graph, name, false, &w, &weight, err));
     RF_TRY_DONE(rf_fold_const(graph, name, true, &b, &bias, err));
     for (int axis = 0; axis < 2; axis++) {
         int64_t d = g->dilation[axis] ? g->dilation[axis] : 1;
         a->dilation[axis] = (int32_t)d;
         a->pad[axis] = (int32_t)g->begin[axis];
-        a->pad[axis + 2] = (int32_t)(span(&g->member[0], axis) + d * (g->kernel[axis] - 1) -
-                                     g->begin[axis]);
+        a->pad[axis + 2] =
+            (int32_t)(span(&g->member[0], axis) + d * (g->kernel[axis] - 1) - g->begin[axis]);
     }
     a->pad_mode = g->has_pad_mode ? g->pad_mode : RF_PAD_ZEROS;
     RF_TRY_DONE(rf_graph_new_node(graph, RF_OP_CONV2D, conv.name, &added, err));
@@ -345,8 +348,8 @@ done:
     return status;
 }
 
-/* What is left of the sum: the convolution alone (with the root's activation), or added to the terms
- * that are not members. */
+/* What is left of the sum: the convolution alone (with the root's activation), or added to the
+ * terms that are not members. */
 static rf_status rewire(rf_graph *graph, const sum *s, const group *g, int conv, rf_error *err)
 {
     rf_graph_node root = graph->nodes[s->root], *node;
@@ -398,7 +401,8 @@ static rf_status fold_sum(rf_graph *graph, const sum *s, rf_fold_audit *audit, b
         if (!join_convs(graph, s, i, &g))
             continue;
         RF_TRY(join_others(graph, s, &g, err));
-        /* A convolution and its input alone stay a residual sum, which is as fast and rounds less. */
+        /* A convolution and its input alone stay a residual sum, which is as fast and rounds less.
+         */
         if (g.n_weighted < 2 || g.kernel[0] * g.kernel[1] > g.area)
             continue;
         RF_TRY(build_conv(graph, &g, audit, &conv, err));

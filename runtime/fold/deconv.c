@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * DEConv (DEA-Net, arXiv 2301.04805, code/model/modules/deconv.py): four difference convolutions and
- * a plain one, summed. Each difference is linear in its weights, so each branch is a 3x3 kernel and
- * the five add up to one:
- *   1 central     every tap minus the sum of all, at the centre
- *   2 horizontal  left column w, right column -w     (three weights, a Conv1d)
- *   3 vertical    top row w, bottom row -w           (three weights, a Conv1d)
- *   4 angular     every ring tap minus its neighbour on the ring
- *   5 vanilla     as it is
- * Keys: <block>.conv1.conv1_{1..4}.conv.{weight,bias} and <block>.conv1.conv1_5.{weight,bias} become
- * <block>.conv1.{weight,bias}; a file may mix folded and unfolded blocks.
+ * DEConv (DEA-Net, arXiv 2301.04805, code/model/modules/deconv.py): four difference convolutions
+ * and a plain one, summed. Each difference is linear in its weights, so each branch is a 3x3 kernel
+ * and the five add up to one: 1 central     every tap minus the sum of all, at the centre 2
+ * horizontal  left column w, right column -w     (three weights, a Conv1d) 3 vertical    top row w,
+ * bottom row -w           (three weights, a Conv1d) 4 angular     every ring tap minus its
+ * neighbour on the ring 5 vanilla     as it is Keys: <block>.conv1.conv1_{1..4}.conv.{weight,bias}
+ * and <block>.conv1.conv1_5.{weight,bias} become <block>.conv1.{weight,bias}; a file may mix folded
+ * and unfolded blocks.
  */
 #include "runtime/core/strided.h"
 #include "runtime/fold/scheme.h"
@@ -70,8 +68,8 @@ static rf_status find_entry(const block *b, int branch, const char *what, rf_ten
                        b->ckpt->path, key, count_present(b));
     *out = entry->tensor;
     if (!rf_is_float(out->dtype))
-        return rf_fail(err, RF_ERR_FORMAT, "%s: '%s' is %s, expected a float type", b->ckpt->path, key,
-                       rf_dtype_name(out->dtype));
+        return rf_fail(err, RF_ERR_FORMAT, "%s: '%s' is %s, expected a float type", b->ckpt->path,
+                       key, rf_dtype_name(out->dtype));
     return RF_OK;
 }
 
@@ -107,7 +105,8 @@ static rf_status read_block(block *b, rf_error *err)
     b->n_in = vanilla.dims[1];
     for (int k = 0; k < N_BRANCHES; k++) {
         int64_t dims[4] = {b->n_out, b->n_in, 3, 3};
-        RF_TRY(read_entry(b, k, "weight", branch_weights[k] == 9 ? 4 : 3, dims, &b->weight[k], err));
+        RF_TRY(
+            read_entry(b, k, "weight", branch_weights[k] == 9 ? 4 : 3, dims, &b->weight[k], err));
         RF_TRY(read_entry(b, k, "bias", 1, &b->n_out, &b->bias[k], err));
     }
     return RF_OK;
@@ -147,7 +146,8 @@ static void expand(int branch, const double *w, double *k)
     }
 }
 
-/* A difference of pixels gives 0 on a flat image: the taps cancel. Catches a wrong table, NaN, Inf. */
+/* A difference of pixels gives 0 on a flat image: the taps cancel. Catches a wrong table, NaN, Inf.
+ */
 static rf_status check_cancels(const block *b, int branch, const double *k, rf_error *err)
 {
     double sum = 0, sum_abs = 0;

@@ -28,8 +28,9 @@ rf_status rf_fold_audit_add(rf_fold_audit *audit, const char *scheme, const char
     rf_fold_record record = {.scheme = scheme, .n_in = n_in};
     for (size_t i = 0; i < n; i++) {
         if (!isfinite((float)w[i]))
-            return rf_fail(err, RF_ERR_FORMAT, "fold %s: '%s' gets %g at element %zu, expected finite",
-                           scheme, target, w[i], i);
+            return rf_fail(err, RF_ERR_FORMAT,
+                           "fold %s: '%s' gets %g at element %zu, expected finite", scheme, target,
+                           w[i], i);
         record.max_abs = fmax(record.max_abs, fabs(w[i]));
         record.max_error = fmax(record.max_error, fabs((double)(float)w[i] - w[i]));
     }
@@ -82,7 +83,8 @@ rf_status rf_fold_const(rf_graph *graph, const char *weight_name, bool is_bias, 
     size_t n = strlen(weight_name), cut = sizeof suffix - 1;
     if (is_bias) {
         bool has = n > cut && !strcmp(weight_name + n - cut, suffix);
-        weight_name = rf_arena_printf(&graph->arena, "%.*s.bias", (int)(has ? n - cut : n), weight_name);
+        weight_name =
+            rf_arena_printf(&graph->arena, "%.*s.bias", (int)(has ? n - cut : n), weight_name);
         if (!weight_name)
             return rf_fail(err, RF_ERR_MEMORY, "no memory for a constant's name");
     }
@@ -90,8 +92,8 @@ rf_status rf_fold_const(rf_graph *graph, const char *weight_name, bool is_bias, 
 }
 
 rf_status rf_fold_affine(const char *what, const double *gamma, const double *beta,
-                         const double *mean, const double *var, double eps, int64_t n, double *scale,
-                         double *shift, rf_error *err)
+                         const double *mean, const double *var, double eps, int64_t n,
+                         double *scale, double *shift, rf_error *err)
 {
     for (int64_t i = 0; i < n; i++) {
         if (!(var[i] >= 0 && var[i] + eps > 0))

@@ -40,7 +40,8 @@ rf_status rf_fold_audit_add(rf_fold_audit *audit, const char *scheme, const char
 rf_status rf_fold_checkpoint(rf_checkpoint *ckpt, bool fold, rf_fold_audit *audit, rf_error *err);
 /* Conv+BN, then parallel branches, to a fixed point. Constants made on the way are float64. */
 rf_status rf_fold_graph(rf_graph *graph, rf_fold_audit *audit, rf_error *err);
-/* Every float constant that is not f32 becomes f32, rounded once to nearest even. NaN or Inf: RF_ERR_FORMAT. */
+/* Every float constant that is not f32 becomes f32, rounded once to nearest even. NaN or Inf:
+ * RF_ERR_FORMAT. */
 rf_status rf_fold_round(rf_graph *graph, rf_error *err);
 
 #ifdef __cplusplus

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * RepVGG blocks by their keys (DingXiaoH/RepVGG, repvgg.py): a k x k and a 1x1 convolution, each with
- * batch norm, and where shapes allow a batch norm alone, summed:
- *   <blk>.rbr_dense.{conv.weight, bn.*}  <blk>.rbr_1x1.{conv.weight, bn.*}  <blk>.rbr_identity.*
- * become <blk>.rbr_reparam.{weight,bias}. A checkpoint does not hold eps; RepVGG leaves it at
- * PyTorch's default, 1e-5, for every block.
+ * RepVGG blocks by their keys (DingXiaoH/RepVGG, repvgg.py): a k x k and a 1x1 convolution, each
+ * with batch norm, and where shapes allow a batch norm alone, summed: <blk>.rbr_dense.{conv.weight,
+ * bn.*}  <blk>.rbr_1x1.{conv.weight, bn.*}  <blk>.rbr_identity.* become
+ * <blk>.rbr_reparam.{weight,bias}. A checkpoint does not hold eps; RepVGG leaves it at PyTorch's
+ * default, 1e-5, for every block.
  */
 #include "runtime/core/strided.h"
 #include "runtime/fold/scheme.h"
@@ -44,8 +44,8 @@ static rf_status take(block *b, const char *part, const char *field, rf_f64 *out
     if (!entry)
         return RF_OK;
     if (!rf_is_float(entry->tensor.dtype))
-        return rf_fail(err, RF_ERR_FORMAT, "%s: '%s' is %s, expected a float type", b->ckpt->path, key,
-                       rf_dtype_name(entry->tensor.dtype));
+        return rf_fail(err, RF_ERR_FORMAT, "%s: '%s' is %s, expected a float type", b->ckpt->path,
+                       key, rf_dtype_name(entry->tensor.dtype));
     RF_TRY(rf_f64_read(b->ckpt->env, &entry->tensor, out, err));
     rf_checkpoint_remove(b->ckpt, key);
     b->n_in++;
@@ -97,8 +97,10 @@ static rf_status add_conv(block *b, const char *part, bool dense, rf_f64 *w, rf_
     RF_TRY(take(b, name, "weight", w, err));
     RF_TRY(take(b, name, "bias", conv_bias, err));
     if (!w->data)
-        return rf_fail(err, RF_ERR_FORMAT, "%s: block '%s' lacks '%s.weight', expected rbr_dense and "
-                       "rbr_1x1", b->ckpt->path, b->stem, name);
+        return rf_fail(err, RF_ERR_FORMAT,
+                       "%s: block '%s' lacks '%s.weight', expected rbr_dense and "
+                       "rbr_1x1",
+                       b->ckpt->path, b->stem, name);
     const int64_t *d = w->tensor.dims;
     const rf_tensor *sum = &b->weight.tensor;
     bool fits = dense ? w->tensor.rank == 4 && d[2] % 2 && d[3] % 2
@@ -149,10 +151,11 @@ static rf_status add_identity(block *b, rf_error *err)
     if (!scale.data)
         goto done;
     if (!d[1] || d[0] % d[1]) {
-        status = rf_fail(err, RF_ERR_FORMAT,
-                         "%s: '%s.rbr_identity' needs as many outputs as inputs, found %lld outputs "
-                         "and groups of %lld inputs",
-                         b->ckpt->path, b->stem, (long long)d[0], (long long)d[1]);
+        status =
+            rf_fail(err, RF_ERR_FORMAT,
+                    "%s: '%s.rbr_identity' needs as many outputs as inputs, found %lld outputs "
+                    "and groups of %lld inputs",
+                    b->ckpt->path, b->stem, (long long)d[0], (long long)d[1]);
         goto done;
     }
     for (int64_t o = 0; o < d[0]; o++) {
@@ -179,7 +182,8 @@ static rf_status fold_block(block *b, rf_fold_audit *audit, rf_error *err)
                            b->ckpt->path, name);
     }
     snprintf(key, sizeof key, "%s.rbr_reparam.weight", b->stem);
-    RF_TRY(rf_fold_audit_add(audit, "repvgg", key, b->n_in, b->weight.data, (size_t)b->weight.n, err));
+    RF_TRY(
+        rf_fold_audit_add(audit, "repvgg", key, b->n_in, b->weight.data, (size_t)b->weight.n, err));
     RF_TRY(rf_fold_put(b->ckpt, key, &b->weight, err));
     snprintf(key, sizeof key, "%s.rbr_reparam.bias", b->stem);
     return rf_fold_put(b->ckpt, key, &b->bias, err);

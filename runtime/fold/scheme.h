@@ -34,7 +34,8 @@ void rf_f64_free(rf_f64 *x);
 bool rf_is_float(rf_dtype dtype);
 /* Stores x in the checkpoint. */
 rf_status rf_fold_put(rf_checkpoint *ckpt, const char *name, const rf_f64 *x, rf_error *err);
-/* Adds x as a constant, named after the weight that it replaces: <weight>, or <weight's stem>.bias. */
+/* Adds x as a constant, named after the weight that it replaces: <weight>, or <weight's stem>.bias.
+ */
 rf_status rf_fold_const(rf_graph *graph, const char *weight_name, bool is_bias, const rf_f64 *x,
                         rf_value *out, rf_error *err);
 
@@ -42,9 +43,10 @@ rf_status rf_fold_const(rf_graph *graph, const char *weight_name, bool is_bias, 
  * Fails for var < 0 or var + eps <= 0: RF_ERR_FORMAT starting with `what`. gamma and beta may be
  * NULL: 1 and 0. */
 rf_status rf_fold_affine(const char *what, const double *gamma, const double *beta,
-                         const double *mean, const double *var, double eps, int64_t n, double *scale,
-                         double *shift, rf_error *err);
-/* The same of a batch_norm node whose statistics are constant; *foldable is false if they are not. */
+                         const double *mean, const double *var, double eps, int64_t n,
+                         double *scale, double *shift, rf_error *err);
+/* The same of a batch_norm node whose statistics are constant; *foldable is false if they are not.
+ */
 rf_status rf_fold_norm_node(const rf_graph *graph, const rf_graph_node *node, rf_f64 *scale,
                             rf_f64 *shift, bool *foldable, rf_error *err);
 /* The only producer of v, if v has exactly one use and that op; NULL otherwise. */

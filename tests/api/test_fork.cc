@@ -12,7 +12,8 @@
 
 using namespace rft;
 
-namespace {
+namespace
+{
 
 int wait_seconds(pid_t pid, int seconds)
 {

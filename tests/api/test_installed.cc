@@ -15,7 +15,8 @@
 
 using namespace rft;
 
-namespace {
+namespace
+{
 
 std::string variable(const char *name)
 {
@@ -42,24 +43,26 @@ TEST(Abi, EveryPublicHeaderStandsAloneInCAndCxx)
     const std::string include = source_root() + "/runtime/include";
     for (const char *name : {"base", "tensor", "graph", "model", "session", "io", "refold"}) {
         std::string header = include + "/refold/" + name + ".h";
-        for (std::vector<std::string> language : {std::vector<std::string>{"cc", "-x", "c", "-std=c99"},
-                                                  {"c++", "-x", "c++", "-std=c++11"}}) {
-            language.insert(language.end(),
-                            {"-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-I" + include, header});
+        for (std::vector<std::string> language :
+             {std::vector<std::string>{"cc", "-x", "c", "-std=c99"},
+              {"c++", "-x", "c++", "-std=c++11"}}) {
+            language.insert(language.end(), {"-Wall", "-Wextra", "-Werror", "-fsyntax-only",
+                                             "-I" + include, header});
             CommandResult r = run_command(language);
             EXPECT_EQ(r.code, 0) << r.err;
         }
     }
 }
 
-class Installed : public testing::Test {
-protected:
+class Installed : public testing::Test
+{
+  protected:
     void SetUp() override
     {
         if (RF_SANITIZED)
             GTEST_SKIP() << "a plain program cannot load a sanitized library";
-        CommandResult r = run_command({"meson", "install", "-C", variable("RF_BUILD_ROOT"), "--no-rebuild",
-                                       "--quiet", "--destdir", dir_.path()});
+        CommandResult r = run_command({"meson", "install", "-C", variable("RF_BUILD_ROOT"),
+                                       "--no-rebuild", "--quiet", "--destdir", dir_.path()});
         ASSERT_EQ(r.code, 0) << r.out << r.err;
         CommandResult found = run_command({"find", dir_.path(), "-name", "refold.pc"});
         pkgconfig_ = found.out.substr(0, found.out.rfind('/'));
@@ -83,7 +86,8 @@ TEST_F(Installed, EmbeddingExampleCompilesAndRuns)
     TempDir work;
     CommandResult cp = run_command({"cp", "-r", source_root() + "/examples/embed/.", work.path()});
     ASSERT_EQ(cp.code, 0) << cp.err;
-    CommandResult make = run_command({"make", "-C", work.path(), "CFLAGS=-O1 -Wall -Wextra -Werror"}, env());
+    CommandResult make =
+        run_command({"make", "-C", work.path(), "CFLAGS=-O1 -Wall -Wextra -Werror"}, env());
     ASSERT_EQ(make.code, 0) << make.out << make.err;
 
     write_file(work / "tiny.safetensors", dea_net_safetensors(8));
@@ -122,7 +126,8 @@ TEST_F(Installed, SnippetOfTheReadmeCompiles)
 
 TEST_F(Installed, InstallsHeadersToolAndPkgConfigOnly)
 {
-    CommandResult found = run_command({"find", dir_.path(), "-type", "f", "-name", "*.h", "-path", "*/refold/*"});
+    CommandResult found =
+        run_command({"find", dir_.path(), "-type", "f", "-name", "*.h", "-path", "*/refold/*"});
     std::istringstream lines(found.out);
     int n = 0;
     for (std::string line; std::getline(lines, line);)
@@ -131,7 +136,8 @@ TEST_F(Installed, InstallsHeadersToolAndPkgConfigOnly)
     EXPECT_EQ(run_command({"find", dir_.path(), "-name", "*internal*"}).out, "");
     CommandResult tool = run_command({"find", dir_.path(), "-path", "*/bin/refold"});
     ASSERT_FALSE(tool.out.empty());
-    CommandResult version = run_command({tool.out.substr(0, tool.out.find('\n')), "--version"}, env());
+    CommandResult version =
+        run_command({tool.out.substr(0, tool.out.find('\n')), "--version"}, env());
     EXPECT_EQ(version.code, 0) << version.err;
 }
 

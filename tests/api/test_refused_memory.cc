@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Refuses the k-th allocation of load + prepare + run for every k, and checks that the call fails with
-// RF_ERR_MEMORY and a text (or does without, where memory was only for a hint), that nothing crashes
-// and that every byte comes back.
+// Refuses the k-th allocation of load + prepare + run for every k, and checks that the call fails
+// with RF_ERR_MEMORY and a text (or does without, where memory was only for a hint), that nothing
+// crashes and that every byte comes back.
 #include "tests/support/networks.h"
 
 #include <functional>
 
 using namespace rft;
 
-namespace {
+namespace
+{
 
 // One whole life; the first failure ends it.
 rf_status run_once(rf_model *model, const Array &input, rf_error *err)
@@ -64,8 +65,8 @@ void expect_every_refusal_handled(const Life &life, int64_t step)
             ASSERT_NE(err.text[0], 0) << "allocation " << k;
         }
     }
-    printf("    %lld allocations refused, %lld of them did no harm\n", static_cast<long long>(n_refused),
-           static_cast<long long>(n_survived));
+    printf("    %lld allocations refused, %lld of them did no harm\n",
+           static_cast<long long>(n_refused), static_cast<long long>(n_survived));
     EXPECT_GT(n_refused, 10);
     EXPECT_LE(n_survived, n_refused / 10);
 }
@@ -76,7 +77,8 @@ TEST(RefusedMemory, CheckpointLoadPrepareRun)
     const Array x = random_array("x", {1, 3, 14, 13}, 0, 1);
     expect_every_refusal_handled(
         [&](const rf_hooks *hooks, rf_error *err) {
-            rf_model_params params = {sizeof params, nullptr, bytes.data(), bytes.size(), false, hooks};
+            rf_model_params params = {sizeof params, nullptr, bytes.data(),
+                                      bytes.size(),  false,   hooks};
             rf_model *model = nullptr;
             rf_status status = rf_model_load(&params, &model, err);
             if (status == RF_OK)

@@ -10,7 +10,8 @@
 
 using namespace rft;
 
-namespace {
+namespace
+{
 
 // The same elements with the channels innermost, and with gaps between the rows.
 rf_tensor strided(const Array &a, std::vector<float> &store, bool channels_last)
@@ -78,7 +79,8 @@ TEST(Session, HandsInputsThroughAndOutputsTwice)
     n.output("again", y);
     Model model = finish_graph(n.take());
     Session s = open_session(model);
-    Array a = random_array("a", {1, 3, 9, 8}), b = random_array("b", {1, 3, 9, 8}), got[3] = {a, b, a};
+    Array a = random_array("a", {1, 3, 9, 8}), b = random_array("b", {1, 3, 9, 8}),
+          got[3] = {a, b, a};
     rf_tensor in[2] = {a.view(), b.view()};
     rf_tensor out[3] = {got[0].view(), got[1].view(), got[2].view()};
     rf_error err;
@@ -117,7 +119,8 @@ TEST(Session, ExplainsEveryStepOfTheLastShape)
     Session s = open_session(finish_graph(two_convs()));
     const char *text;
     rf_error err = {};
-    EXPECT_EQ(rf_session_explain(s.get(), &text, &err), RF_ERR_ARGUMENT) << "nothing is prepared yet";
+    EXPECT_EQ(rf_session_explain(s.get(), &text, &err), RF_ERR_ARGUMENT)
+        << "nothing is prepared yet";
     run(s, random_array("x", {1, 3, 24, 20}));
     std::vector<Step> all = steps(s);
     ASSERT_GE(all.size(), 2u);

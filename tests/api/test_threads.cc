@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Many sessions of one model on many threads. `Threads.*` uses sessions of one thread only and is what
-// CI runs under ThreadSanitizer (OpenMP's own locks are invisible to it); `Teams.*` uses larger ones.
+// Many sessions of one model on many threads. `Threads.*` uses sessions of one thread only and is
+// what CI runs under ThreadSanitizer (OpenMP's own locks are invisible to it); `Teams.*` uses
+// larger ones.
 #include "tests/support/networks.h"
 
 #include <thread>
 
 using namespace rft;
 
-namespace {
+namespace
+{
 
 constexpr int N_THREADS = 8;
 
@@ -26,22 +28,28 @@ void expect_same_bits(int threads_each, int n_threads, int runs)
 {
     const std::string bytes = dea_net_safetensors(8);
     Model model = load_bytes(bytes);
-    const Array x = random_array("x", {1, 3, 32, 28}, 0, 1), z = random_array("z", {1, 3, 17, 40}, 0, 1);
+    const Array x = random_array("x", {1, 3, 32, 28}, 0, 1),
+                z = random_array("z", {1, 3, 17, 40}, 0, 1);
     const SessionOptions options = {.threads = threads_each};
     const Model alone = load_bytes(bytes);
-    const Array want_x = run(open_session(alone, options), x), want_z = run(open_session(alone, options), z);
+    const Array want_x = run(open_session(alone, options), x),
+                want_z = run(open_session(alone, options), z);
     std::vector<int> wrong(static_cast<size_t>(n_threads));
     on_threads(n_threads, [&](int i) {
         Session s = open_session(model, options);
         for (int k = 0; k < runs; k++) {
             bool first = (k + i) % 2;
-            wrong[static_cast<size_t>(i)] += run(s, first ? x : z).data != (first ? want_x : want_z).data;
+            wrong[static_cast<size_t>(i)] +=
+                run(s, first ? x : z).data != (first ? want_x : want_z).data;
         }
     });
     EXPECT_EQ(wrong, std::vector<int>(static_cast<size_t>(n_threads)));
 }
 
-TEST(Threads, EightSessionsOfOneModelGiveTheSameBits) { expect_same_bits(1, N_THREADS, quick() ? 4 : 40); }
+TEST(Threads, EightSessionsOfOneModelGiveTheSameBits)
+{
+    expect_same_bits(1, N_THREADS, quick() ? 4 : 40);
+}
 
 TEST(Threads, LoadsAndReleasesBesideEachOther)
 {
@@ -51,7 +59,8 @@ TEST(Threads, LoadsAndReleasesBesideEachOther)
     Model shared = load_bytes(bytes, false, &hooks);
     on_threads(N_THREADS, [&](int i) {
         for (int k = 0; k < (quick() ? 2 : 10); k++) {
-            Model own = i % 2 ? load_bytes(bytes, false, &hooks) : Model(rf_model_retain(shared.get()));
+            Model own =
+                i % 2 ? load_bytes(bytes, false, &hooks) : Model(rf_model_retain(shared.get()));
             Session s = open_session(own);
             own.reset();
             run(s, random_array("x", {1, 3, 13 + i, 16}, 0, 1));
@@ -75,7 +84,10 @@ TEST(Threads, ProfilesAndExplainsPerSession)
     });
 }
 
-TEST(Teams, SessionsOfTwoThreadsGiveTheSameBits) { expect_same_bits(2, 4, quick() ? 3 : 15); }
+TEST(Teams, SessionsOfTwoThreadsGiveTheSameBits)
+{
+    expect_same_bits(2, 4, quick() ? 3 : 15);
+}
 
 TEST(Teams, ASessionMayMoveToAnotherThread)
 {

@@ -13,7 +13,8 @@
 
 using namespace rft;
 
-namespace {
+namespace
+{
 
 struct JsonDeleter {
     void operator()(json_t *j) const { json_decref(j); }
@@ -46,9 +47,11 @@ double number(const Json &root, const std::string &path)
     return json_number_value(at(root, path));
 }
 
-class Cli : public testing::Test {
-protected:
-    CommandResult refold(std::vector<std::string> args, const std::map<std::string, std::string> &env = {})
+class Cli : public testing::Test
+{
+  protected:
+    CommandResult refold(std::vector<std::string> args,
+                         const std::map<std::string, std::string> &env = {})
     {
         const char *bin = getenv("REFOLD_BIN");
         args.insert(args.begin(), bin ? bin : "refold");
@@ -63,7 +66,8 @@ protected:
     }
 
     // Fails with this code, and a message on stderr that holds these words; the output stays empty.
-    void expect_refusal(int code, const std::vector<std::string> &args, const std::vector<std::string> &words)
+    void expect_refusal(int code, const std::vector<std::string> &args,
+                        const std::vector<std::string> &words)
     {
         CommandResult r = expect(code, args);
         for (const std::string &w : words)
@@ -134,7 +138,9 @@ TEST_F(Cli, WritesWhatTheLibraryComputes)
     Array want = run(open_session(load_file(model())), a);
     double worst = 0;
     for (size_t i = 0; i < want.data.size(); i++)
-        worst = std::max(worst, std::fabs(static_cast<double>(static_cast<float *>(y.tensor.data)[i]) - want.data[i]));
+        worst =
+            std::max(worst, std::fabs(static_cast<double>(static_cast<float *>(y.tensor.data)[i]) -
+                                      want.data[i]));
     EXPECT_LE(worst, 0.5 / 255 + 1e-5);
     rf_buffer_free(&x);
     rf_buffer_free(&y);
@@ -150,7 +156,8 @@ TEST_F(Cli, RunsOnAFolderAndOnSeveralImages)
     expect_size(out + "/a.jpg", 16, 33);
     expect_size(out + "/b.png", 20, 24);
     EXPECT_FALSE(file_exists(out + "/notes.txt"));
-    CommandResult r = expect(0, {"run", "-m", model(), in + "/b.png", in + "/a.jpg", "-o", more, "--json"});
+    CommandResult r =
+        expect(0, {"run", "-m", model(), in + "/b.png", in + "/a.jpg", "-o", more, "--json"});
     Json j = parse(r.out);
     EXPECT_EQ(json_array_size(at(j, "images")), 2u);
     EXPECT_EQ(read_file(out + "/b.png"), read_file(more + "/b.png"));
@@ -167,15 +174,19 @@ TEST_F(Cli, RunsOnNpyTensors)
     ASSERT_EQ(rf_model_output(m.get(), 0, &out, &err), RF_OK);
     ASSERT_EQ(rf_npy_write((dir_ / "x.npy").c_str(), &t, &err), RF_OK) << err.text;
     std::string input = std::string(in.name) + "=" + (dir_ / "x.npy");
-    expect(0, {"run", "-m", model(), "--input", input, "--output-dir", dir_ / "out", "--threads", "1"});
+    expect(0, {"run", "-m", model(), "--input", input, "--output-dir", dir_ / "out", "--threads",
+               "1"});
     rf_buffer y = {};
-    ASSERT_EQ(rf_npy_read((dir_ / ("out/" + std::string(out.name) + ".npy")).c_str(), &y, &err), RF_OK)
+    ASSERT_EQ(rf_npy_read((dir_ / ("out/" + std::string(out.name) + ".npy")).c_str(), &y, &err),
+              RF_OK)
         << err.text;
     Array want = run(open_session(m), x);
     ASSERT_EQ(static_cast<size_t>(rf_tensor_elements(&y.tensor)), want.data.size());
     EXPECT_EQ(memcmp(y.tensor.data, want.data.data(), want.data.size() * sizeof(float)), 0);
     rf_buffer_free(&y);
-    expect_refusal(1, {"run", "-m", model(), "--input", "wrong=" + (dir_ / "x.npy"), "--output-dir", dir_ / "out"},
+    expect_refusal(1,
+                   {"run", "-m", model(), "--input", "wrong=" + (dir_ / "x.npy"), "--output-dir",
+                    dir_ / "out"},
                    {in.name});
 }
 
@@ -190,7 +201,8 @@ TEST_F(Cli, FoldedFileGivesTheSamePictureBytes)
     EXPECT_LT(read_file(folded).size(), read_file(model()).size());
     // A folded file folds to itself.
     expect(0, {"fold", "-m", folded, "-o", dir_ / "again.safetensors"});
-    expect(0, {"run", "-m", dir_ / "again.safetensors", in, "-o", dir_ / "c.png", "--threads", "1"});
+    expect(0,
+           {"run", "-m", dir_ / "again.safetensors", in, "-o", dir_ / "c.png", "--threads", "1"});
     EXPECT_EQ(read_file(dir_ / "a.png"), read_file(dir_ / "c.png"));
 }
 
@@ -207,7 +219,8 @@ TEST_F(Cli, InfoNamesInputsOpsFoldsAndCost)
     EXPECT_GT(number(j, "peak_bytes"), number(j, "cost.arena_bytes"));
     CommandResult text = expect(0, {"info", "-m", model()});
     for (const char *word : {"dea_net", "513065", "deconv", "GMAC", "peak memory"})
-        EXPECT_NE(text.out.find(word), std::string::npos) << word << " is missing in:\n" << text.out;
+        EXPECT_NE(text.out.find(word), std::string::npos) << word << " is missing in:\n"
+                                                          << text.out;
 }
 
 TEST_F(Cli, VerifyComparesFoldedWithUnfolded)
@@ -217,7 +230,8 @@ TEST_F(Cli, VerifyComparesFoldedWithUnfolded)
     EXPECT_LE(number(j, "folded_error"), number(j, "bound"));
     EXPECT_LE(number(j, "unfolded_error"), number(j, "bound"));
     EXPECT_GT(number(j, "max_ref"), 0);
-    EXPECT_NE(expect(0, {"verify", "-m", model(), "--shape", "1x3x32x32"}).out.find("ok"), std::string::npos);
+    EXPECT_NE(expect(0, {"verify", "-m", model(), "--shape", "1x3x32x32"}).out.find("ok"),
+              std::string::npos);
 }
 
 TEST_F(Cli, OpsListsEveryOpWithItsBackends)
@@ -233,7 +247,8 @@ TEST_F(Cli, OpsListsEveryOpWithItsBackends)
 TEST_F(Cli, BenchReportsTimesMemoryAndMachine)
 {
     const std::string file = dir_ / "bench.json";
-    expect(0, {"bench", "-m", model(), "--shape", "1x3x32x32", "--runs", "3", "--seconds", "0.01", "--json=" + file});
+    expect(0, {"bench", "-m", model(), "--shape", "1x3x32x32", "--runs", "3", "--seconds", "0.01",
+               "--json=" + file});
     Json j = parse(read_file(file));
     for (const char *part : {"warm", "cold", "first_run", "new_shape"})
         for (const char *key : {"p50_ms", "p90_ms", "p99_ms", "min_ms", "max_ms"})
@@ -264,8 +279,10 @@ TEST_F(Cli, EvalGivesPsnrAndSsim)
     Json j = parse(expect(0, {"eval", "--ref", dir_ / "ref", "--in", dir_ / "in", "--json"}).out);
     json_t *one = json_array_get(at(j, "images"), 0), *two = json_array_get(at(j, "images"), 1);
     EXPECT_NEAR(json_number_value(json_object_get(one, "ssim")), 1, 1e-9);
-    EXPECT_TRUE(json_is_null(json_object_get(one, "psnr_db"))) << "equal images have no finite PSNR";
-    EXPECT_NEAR(json_number_value(json_object_get(two, "psnr_db")), -10 * std::log10(0.2 * 0.2 / 2), 0.01);
+    EXPECT_TRUE(json_is_null(json_object_get(one, "psnr_db")))
+        << "equal images have no finite PSNR";
+    EXPECT_NEAR(json_number_value(json_object_get(two, "psnr_db")), -10 * std::log10(0.2 * 0.2 / 2),
+                0.01);
     EXPECT_LT(json_number_value(json_object_get(two, "ssim")), 0.9);
 }
 
@@ -290,7 +307,8 @@ TEST_F(Cli, TilesAreAnnouncedAsInexactAndKeepTheSize)
 TEST_F(Cli, ExplainAndProfileSayWhatRan)
 {
     std::string in = picture("in.png", 20, 20), trace = dir_ / "trace.json";
-    CommandResult r = expect(0, {"run", "-m", model(), in, "-o", dir_ / "out.png", "--explain", "--profile", trace});
+    CommandResult r = expect(
+        0, {"run", "-m", model(), in, "-o", dir_ / "out.png", "--explain", "--profile", trace});
     EXPECT_NE(r.out.find("conv2d"), std::string::npos) << r.out;
     EXPECT_GT(json_array_size(at(parse(read_file(trace)), "traceEvents")), 50u);
 }
@@ -301,10 +319,12 @@ TEST_F(Cli, UsageErrorsExitWith2)
     expect_refusal(2, {"run"}, {"expected"});
     expect_refusal(2, {"run", "-m", model()}, {"-o OUT"});
     expect_refusal(2, {"run", "x.png", "-o", "y.png"}, {"-m MODEL"});
-    expect_refusal(2, {"run", "-m", model(), "--no-such-option", "x.png", "-o", "y.png"}, {"no-such-option"});
+    expect_refusal(2, {"run", "-m", model(), "--no-such-option", "x.png", "-o", "y.png"},
+                   {"no-such-option"});
     expect_refusal(2, {"run", "-m", model(), "-p", "f8", "x.png", "-o", "y.png"}, {"f8", "bf16"});
     expect_refusal(2, {"run", "-m", model(), "--tile", "many", "x.png", "-o", "y.png"}, {"many"});
-    expect_refusal(2, {"run", "-m", model(), "--threads", "0", "x.png", "-o", "y.png"}, {"--threads", "0"});
+    expect_refusal(2, {"run", "-m", model(), "--threads", "0", "x.png", "-o", "y.png"},
+                   {"--threads", "0"});
     expect_refusal(2, {"fold", "-m", model()}, {"-o"});
     expect_refusal(2, {"bench", "-m", model(), "--shape", "1x3x"}, {"1x3x"});
     EXPECT_EQ(refold({}).code, 2);
@@ -337,9 +357,11 @@ TEST_F(Cli, BadModelsAreNamed)
                    return name != "up_level1_block3.conv1.conv1_2.conv.weight";
                }));
     refused(dir_ / "four.safetensors", {"up_level1_block3"});
-    std::string other = "{\"some.weight\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}   ";
+    std::string other =
+        "{\"some.weight\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}   ";
     other.resize(72, ' ');
-    write_file(dir_ / "other.safetensors", std::string("\x48\0\0\0\0\0\0\0", 8) + other + std::string(4, 0));
+    write_file(dir_ / "other.safetensors",
+               std::string("\x48\0\0\0\0\0\0\0", 8) + other + std::string(4, 0));
     refused(dir_ / "other.safetensors", {"other.safetensors", "some.weight"});
 }
 
@@ -369,9 +391,11 @@ TEST_F(Cli, AFailedRunLeavesTheOldOutputAndNoPieces)
     EXPECT_EQ(read_file(out), "old");
     CommandResult r = run_command({"ls", "-A", dir_ / "out"});
     EXPECT_EQ(r.out, "out.png\n");
-    expect_refusal(1, {"run", "-m", model(), in, "-o", dir_ / "no/such/folder.png"}, {"folder.png"});
+    expect_refusal(1, {"run", "-m", model(), in, "-o", dir_ / "no/such/folder.png"},
+                   {"folder.png"});
     expect_refusal(1, {"run", "-m", model(), in, "-o", dir_ / "out.tiff"}, {"out.tiff", ".png"});
-    expect_refusal(1, {"fold", "-m", model(), "-o", dir_ / "no/such/x.safetensors"}, {"x.safetensors"});
+    expect_refusal(1, {"fold", "-m", model(), "-o", dir_ / "no/such/x.safetensors"},
+                   {"x.safetensors"});
 }
 
 TEST_F(Cli, OneBadImageDoesNotStopTheOthers)
@@ -392,7 +416,8 @@ TEST_F(Cli, DevicePrecisionAndCapAreRefusedWithReasons)
     expect_refusal(1, {"run", "-m", model(), in, "-o", out, "--precision", "f16"}, {"f16"});
     expect_refusal(1, {"run", "-m", model(), in, "-o", out, "--memory-cap", "100K"}, {"102400"});
     EXPECT_FALSE(file_exists(out));
-    expect(0, {"run", "-m", model(), in, "-o", out, "--device", "auto", "--precision", "bf16", "--memory-cap", "1G"});
+    expect(0, {"run", "-m", model(), in, "-o", out, "--device", "auto", "--precision", "bf16",
+               "--memory-cap", "1G"});
 }
 
 TEST_F(Cli, ForcedInstructionSetsGiveNearlyTheSamePicture)

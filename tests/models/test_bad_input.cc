@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a session refuses, and that the message names the input, what was expected and what was found.
+// What a session refuses, and that the message names the input, what was expected and what was
+// found.
 #include "tests/support/networks.h"
 
 using namespace rft;
 
-namespace {
+namespace
+{
 
 std::string refusal(const Session &s, const rf_tensor &shape, int n = 1)
 {

@@ -14,9 +14,10 @@
 
 using namespace rft;
 
-namespace {
+namespace
+{
 
-constexpr double F32_BOUND = 1e-5; // of max |reference|: T2 of reparam.md, whole network
+constexpr double F32_BOUND = 1e-5;   // of max |reference|: T2 of reparam.md, whole network
 constexpr double BF16_BOUND = 0.015; // rms over the standard deviation: cpu.md section 1
 
 rf_status build_raw(rf_env *env, rf_blob *blob, bool fold, rf_graph **out, rf_error *err)
@@ -81,7 +82,10 @@ Array image(const Array &batch, int64_t i)
     return one;
 }
 
-std::string tiny() { return dea_net_safetensors(8); }
+std::string tiny()
+{
+    return dea_net_safetensors(8);
+}
 
 // One checkpoint with its inputs and outputs. `rows`: how many images are compared.
 struct Golden {
@@ -139,15 +143,34 @@ SessionOptions on(const char *device, int threads = 2, bool exact = false)
     return o;
 }
 
-TEST(DeaNet, OwnGoldenOnCpu) { expect_f32(own_golden(), on("cpu")); }
-TEST(DeaNet, OwnGoldenOnRef) { expect_f32(own_golden(), on("ref")); }
-TEST(DeaNet, OwnGoldenUnfolded) { expect_f32(own_golden(), on("cpu"), true); }
-TEST(DeaNet, OwnGoldenWithOneThread) { expect_f32(own_golden(), on("cpu", 1)); }
-TEST(DeaNet, OwnGoldenWithExactKernels) { expect_f32(own_golden(), on("cpu", 2, true)); }
-TEST(DeaNet, OwnGoldenInBf16) { expect_bf16(own_golden()); }
+TEST(DeaNet, OwnGoldenOnCpu)
+{
+    expect_f32(own_golden(), on("cpu"));
+}
+TEST(DeaNet, OwnGoldenOnRef)
+{
+    expect_f32(own_golden(), on("ref"));
+}
+TEST(DeaNet, OwnGoldenUnfolded)
+{
+    expect_f32(own_golden(), on("cpu"), true);
+}
+TEST(DeaNet, OwnGoldenWithOneThread)
+{
+    expect_f32(own_golden(), on("cpu", 1));
+}
+TEST(DeaNet, OwnGoldenWithExactKernels)
+{
+    expect_f32(own_golden(), on("cpu", 2, true));
+}
+TEST(DeaNet, OwnGoldenInBf16)
+{
+    expect_bf16(own_golden());
+}
 
-class OfficialGolden : public testing::Test {
-protected:
+class OfficialGolden : public testing::Test
+{
+  protected:
     void SetUp() override
     {
         if (golden_dir("dea_net").empty())
@@ -219,7 +242,8 @@ TEST(DeaNet, FoldingLeavesNoTraceInTheGraph)
     EXPECT_EQ(folded.n_file_parameters, 513065);
     EXPECT_LT(folded.n_parameters, unfolded.n_parameters);
     EXPECT_STREQ(folded.architecture, "dea_net");
-    // 72 convolutions, two of them transposed, and 10 attentions with their statistics and 1x1 pairs
+    // 72 convolutions, two of them transposed, and 10 attentions with their statistics and 1x1
+    // pairs
     EXPECT_LT(folded.n_ops, unfolded.n_ops);
 }
 
@@ -228,7 +252,8 @@ TEST(DeaNet, SavedFormGivesTheSameBits)
     TempDir dir;
     rf_error err;
     Model model = load_bytes(tiny());
-    ASSERT_EQ(rf_model_save(model.get(), (dir / "folded.safetensors").c_str(), &err), RF_OK) << err.text;
+    ASSERT_EQ(rf_model_save(model.get(), (dir / "folded.safetensors").c_str(), &err), RF_OK)
+        << err.text;
     Model again = load_file(dir / "folded.safetensors");
     Array x = random_array("saved", {1, 3, 33, 21}, 0, 1);
     EXPECT_EQ(run(open_session(model), x).data, run(open_session(again), x).data);
@@ -244,7 +269,8 @@ TEST(DeaNet, RunsAtEverySizeFrom13)
     for (int64_t h : {13, 14, 15, 16, 19})
         for (int64_t w : {13, 18, 31}) {
             Array x = random_array("size", {1, 3, h, w}, 0, 1);
-            EXPECT_LE(max_abs_difference(run(cpu, x).data, run(ref, x).data), F32_BOUND) << h << "x" << w;
+            EXPECT_LE(max_abs_difference(run(cpu, x).data, run(ref, x).data), F32_BOUND)
+                << h << "x" << w;
         }
 }
 

@@ -8,7 +8,8 @@
 
 using namespace rft;
 
-namespace {
+namespace
+{
 
 bool machine_has(const Session &s, const char *isa)
 {
@@ -115,7 +116,9 @@ TEST(Fusion, RepvggUnfoldedGivesTheSame)
     EXPECT_LE(max_abs_difference(folded.data, unfolded.data), 1e-5 * max_abs(unfolded.data));
 }
 
-class Attention : public testing::TestWithParam<bool> {};
+class Attention : public testing::TestWithParam<bool>
+{
+};
 
 TEST_P(Attention, IsFoundInItsGenericFormAndEqualsIt)
 {

@@ -6,9 +6,11 @@
 
 using namespace rft;
 
-namespace {
+namespace
+{
 
-rf_plan_info prepare(const Session &s, const Array &x, rf_status expected = RF_OK, rf_error *err = nullptr)
+rf_plan_info prepare(const Session &s, const Array &x, rf_status expected = RF_OK,
+                     rf_error *err = nullptr)
 {
     rf_plan_info info = {};
     rf_error mine;
@@ -27,12 +29,14 @@ TEST(Memory, PlannedPeakOfDeaNetIsTwoMapsOfTheTopLevel)
         o.threads = 2;
         rf_plan_info info = prepare(open_session(model, o), Array({1, 3, 512, 512}));
         double map = 32.0 * 512 * 512 * static_cast<double>(rf_dtype_bytes(precision));
-        printf("  %s 1x3x512x512: activations %.1f MiB (two maps are %.1f), scratch %.1f, weights %.1f\n",
-               rf_dtype_name(precision), static_cast<double>(info.arena_bytes) / 1048576, 2 * map / 1048576,
-               static_cast<double>(info.scratch_bytes) / 1048576,
+        printf("  %s 1x3x512x512: activations %.1f MiB (two maps are %.1f), scratch %.1f, weights "
+               "%.1f\n",
+               rf_dtype_name(precision), static_cast<double>(info.arena_bytes) / 1048576,
+               2 * map / 1048576, static_cast<double>(info.scratch_bytes) / 1048576,
                static_cast<double>(info.weight_bytes) / 1048576);
         EXPECT_LE(static_cast<double>(info.arena_bytes), 2.2 * map);
-        EXPECT_EQ(info.macs / (512 * 512), 491711) << "cost of reparam.md 2.1, without the channel maps";
+        EXPECT_EQ(info.macs / (512 * 512), 491711)
+            << "cost of reparam.md 2.1, without the channel maps";
         EXPECT_GE(info.peak_bytes, info.arena_bytes + info.scratch_bytes + info.weight_bytes);
     }
 }
@@ -98,7 +102,9 @@ TEST(Memory, TenThousandSizesLeaveNothingBehind)
     Model model = finish_graph(two_convs(&hooks));
     Session session = open_session(model);
     const int n = quick() ? 1000 : 10000;
-    auto random_size = [](int i) { return 8 + static_cast<int64_t>(12 * (named_random("size", static_cast<uint64_t>(i)) + 1)); };
+    auto random_size = [](int i) {
+        return 8 + static_cast<int64_t>(12 * (named_random("size", static_cast<uint64_t>(i)) + 1));
+    };
     int64_t warm_bytes = 0;
     size_t warm_resident = 0;
     Array largest = random_array("x", {1, 3, 32, 32}, 0, 1);

@@ -11,7 +11,8 @@
 #include "kernels/ref/ref.h"
 #include "runtime/exec/plan.h"
 
-namespace rft {
+namespace rft
+{
 
 using Entries = std::vector<std::pair<std::string, std::vector<int64_t>>>;
 
@@ -41,7 +42,8 @@ static void add_blocks(Entries &e, const std::string &name, int n, int64_t c, bo
         for (int branch = 1; branch <= 4; branch++) {
             std::string key = block + ".conv1.conv1_" + std::to_string(branch) + ".conv";
             bool line = branch == 2 || branch == 3; // horizontal and vertical are one-dimensional
-            add_pair(e, key, line ? std::vector<int64_t>{c, c, 3} : std::vector<int64_t>{c, c, 3, 3}, c);
+            add_pair(e, key,
+                     line ? std::vector<int64_t>{c, c, 3} : std::vector<int64_t>{c, c, 3, 3}, c);
         }
         add_conv(e, block + ".conv1.conv1_5", c, c, 3);
         add_conv(e, block + ".conv2", c, c, 3);
@@ -159,8 +161,9 @@ rf_value Net::input(const char *name, std::vector<int64_t> dims)
 {
     rf_value v = RF_NONE;
     rf_error err;
-    EXPECT_EQ(rf_graph_input(get(), name, RF_F32, static_cast<int>(dims.size()), dims.data(), &v, &err),
-              RF_OK)
+    EXPECT_EQ(
+        rf_graph_input(get(), name, RF_F32, static_cast<int>(dims.size()), dims.data(), &v, &err),
+        RF_OK)
         << err.text;
     return v;
 }
@@ -191,8 +194,8 @@ std::vector<rf_value> Net::add(const char *op, const std::string &name, std::vec
 {
     std::vector<rf_value> out(static_cast<size_t>(n_out), RF_NONE);
     rf_error err;
-    EXPECT_EQ(rf_graph_add(get(), op, name.c_str(), in.data(), static_cast<int>(in.size()), attrs.data(),
-                           static_cast<int>(attrs.size()), out.data(), n_out, &err),
+    EXPECT_EQ(rf_graph_add(get(), op, name.c_str(), in.data(), static_cast<int>(in.size()),
+                           attrs.data(), static_cast<int>(attrs.size()), out.data(), n_out, &err),
               RF_OK)
         << err.text;
     return out;
@@ -210,15 +213,16 @@ rf_value Net::conv(const std::string &name, rf_value x, int64_t in, int64_t out,
     int64_t p = k / 2;
     return one("conv2d", name,
                {x, weight(name + ".w", {out, in / groups, k, k}), weight(name + ".b", {out})},
-               {ints("pad", {p, p, p, p}), ints("stride", {stride, stride}), ints("groups", {groups}),
-                word("pad_mode", pad_mode)});
+               {ints("pad", {p, p, p, p}), ints("stride", {stride, stride}),
+                ints("groups", {groups}), word("pad_mode", pad_mode)});
 }
 
 rf_value Net::batch_norm(const std::string &name, rf_value x, int64_t c)
 {
-    return one("batch_norm", name,
-               {x, constant(name + ".scale", {c}, 0.5f, 1.5f), constant(name + ".bias", {c}, -0.2f, 0.2f),
-                constant(name + ".mean", {c}, -0.2f, 0.2f), constant(name + ".var", {c}, 0.5f, 2.0f)});
+    return one(
+        "batch_norm", name,
+        {x, constant(name + ".scale", {c}, 0.5f, 1.5f), constant(name + ".bias", {c}, -0.2f, 0.2f),
+         constant(name + ".mean", {c}, -0.2f, 0.2f), constant(name + ".var", {c}, 0.5f, 2.0f)});
 }
 
 rf_value Net::relu(const std::string &name, rf_value x)
@@ -255,7 +259,8 @@ static rf_value upsample(Net &n, const std::string &name, rf_value x, int64_t in
 Graph unet(int64_t w)
 {
     Net n("unet");
-    const std::vector<rf_attr> pool = {word("kind", "max"), ints("kernel", {2, 2}), ints("stride", {2, 2})};
+    const std::vector<rf_attr> pool = {word("kind", "max"), ints("kernel", {2, 2}),
+                                       ints("stride", {2, 2})};
     rf_value x = n.input("picture", {-1, 3, -1, -1});
     rf_value e0 = conv_bn_relu(n, "enc0.b", conv_bn_relu(n, "enc0.a", x, 3, w), w, w);
     rf_value p0 = n.one("pool2d", "pool0", {e0}, pool);
@@ -290,7 +295,8 @@ Graph repvgg(int64_t w)
     x = rep_block(n, "stage1", x, w, w, 1);
     x = rep_block(n, "stage2", x, w, 2 * w, 2);
     x = rep_block(n, "stage3", x, 2 * w, 2 * w, 1);
-    x = n.one("reduce", "mean", {x}, {word("kind", "mean"), ints("axes", {2, 3}), ints("keepdims", {0})});
+    x = n.one("reduce", "mean", {x},
+              {word("kind", "mean"), ints("axes", {2, 3}), ints("keepdims", {0})});
     x = n.one("matmul", "linear", {x, n.weight("linear.w", {2 * w, 10})});
     n.output("scores", n.sum("linear.bias", x, n.weight("linear.b", {10})));
     return n.take();
@@ -302,7 +308,8 @@ static rf_value attention_map(Net &n, rf_value r, int64_t c)
     rf_value mean = n.one("reduce", "over.mean", {r}, {word("kind", "mean"), ints("axes", {1})});
     rf_value max = n.one("reduce", "over.max", {r}, {word("kind", "max"), ints("axes", {1})});
     rf_value gap = n.one("reduce", "squeeze", {r}, {word("kind", "mean"), ints("axes", {2, 3})});
-    rf_value ca = n.conv("excite.b", n.relu("excite.relu", n.conv("excite.a", gap, c, c / 4, 1)), c / 4, c, 1);
+    rf_value ca = n.conv("excite.b", n.relu("excite.relu", n.conv("excite.a", gap, c, c / 4, 1)),
+                         c / 4, c, 1);
     rf_value s = n.conv("where", n.one("concat", "both", {mean, max}), 2, 1, 7, 1, 1, "reflect");
     rf_value of_r = n.conv("local.r", r, c, c, 7, 1, c, "reflect");
     rf_value of_s = n.conv("local.s", n.sum("where.what", s, ca), c, c, 7, 1, c, "reflect");
@@ -320,7 +327,8 @@ Graph content_attention(int64_t c, bool mix)
     if (mix) {
         rf_value r = n.sum("both.sides", x, y);
         rf_value q = n.one("unary", "again", {attention_map(n, r, c)}, {word("kind", "sigmoid")});
-        rf_value rest = n.one("unary", "rest", {q}, {word("kind", "scale"), real("alpha", -1), real("beta", 1)});
+        rf_value rest = n.one("unary", "rest", {q},
+                              {word("kind", "scale"), real("alpha", -1), real("beta", 1)});
         out = n.sum("mix", n.sum("part", r, product_of("qx", q, x)), product_of("qy", rest, y));
     } else {
         out = n.sum("gated", product_of("scaled", x, attention_map(n, x, c)), y);

@@ -1,23 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Networks for tests: a small DEA-Net checkpoint with weights that are functions of their names, and
-// a thin wrapper of the graph builder with which tests define networks of other kinds.
+// Networks for tests: a small DEA-Net checkpoint with weights that are functions of their names,
+// and a thin wrapper of the graph builder with which tests define networks of other kinds.
 #ifndef RF_TESTS_NETWORKS_H
 #define RF_TESTS_NETWORKS_H
 
 #include "tests/support/support.h"
 
-namespace rft {
+namespace rft
+{
 
 // Entries of an unfolded DEA-Net training checkpoint: name and dims, in the order of PyTorch.
 std::vector<std::pair<std::string, std::vector<int64_t>>> dea_net_entries(int base);
-// The same as a .safetensors file, with the weights of tests/data/models/make_goldens.py. Entries for
-// which `keep` is false are left out.
+// The same as a .safetensors file, with the weights of tests/data/models/make_goldens.py. Entries
+// for which `keep` is false are left out.
 std::string dea_net_safetensors(int base, bool (*keep)(const std::string &name) = nullptr);
 
 // Builds one graph; a failing call fails the test. Constants are random, scaled by their fan-in.
-class Net {
-public:
+class Net
+{
+  public:
     explicit Net(const char *name, const rf_hooks *hooks = nullptr);
     Graph take() { return std::move(graph_); }
     rf_graph *get() { return graph_.get(); }
@@ -37,7 +39,7 @@ public:
     rf_value sum(const std::string &name, rf_value a, rf_value b);
     void output(const char *name, rf_value v);
 
-private:
+  private:
     Graph graph_;
 };
 rf_attr ints(const char *key, std::vector<int64_t> values);

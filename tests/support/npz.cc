@@ -10,7 +10,8 @@
 
 #include <zlib.h>
 
-namespace rft {
+namespace rft
+{
 
 static uint32_t little(const std::string &s, size_t at, int n)
 {

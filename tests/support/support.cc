@@ -19,7 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
-namespace rft {
+namespace rft
+{
 
 Array::Array(std::vector<int64_t> d) : dims(std::move(d))
 {
@@ -129,7 +130,7 @@ Model finish_graph(Graph graph, bool unfolded)
 
 Session open_session(const Model &model, const SessionOptions &o)
 {
-    rf_session_params params = {sizeof params, o.device,     o.precision, o.threads,
+    rf_session_params params = {sizeof params, o.device,    o.precision, o.threads,
                                 o.memory_cap,  o.max_plans, o.exact};
     rf_session *s = nullptr;
     rf_error err;

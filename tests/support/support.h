@@ -18,7 +18,8 @@
 
 #include <refold/refold.h>
 
-namespace rft {
+namespace rft
+{
 
 struct ModelDeleter {
     void operator()(rf_model *m) const { rf_model_release(&m); }
@@ -46,7 +47,8 @@ struct Array {
 // Element i of the tensor called `name`: uniform in [-1, 1), a function of name and i alone
 // (FNV-1a, then splitmix64). tests/data/models/make_goldens.py makes the same numbers.
 float named_random(const std::string &name, uint64_t i);
-Array random_array(const std::string &name, std::vector<int64_t> dims, float low = -1, float high = 1);
+Array random_array(const std::string &name, std::vector<int64_t> dims, float low = -1,
+                   float high = 1);
 
 double max_abs(const std::vector<float> &a);
 double max_abs_difference(const std::vector<float> &a, const std::vector<float> &b);
@@ -72,13 +74,14 @@ Array run(const Session &session, Array input);
 std::string explain(const Session &session);
 
 // An allocator that counts and can refuse the k-th request (from 1).
-class Memory {
-public:
+class Memory
+{
+  public:
     rf_hooks hooks();
     std::atomic<int64_t> bytes{0}, calls{0}, wrong_sizes{0};
     std::atomic<int64_t> refuse{0}; // 0: never
 
-private:
+  private:
     static void *alloc(void *user, size_t n, size_t align);
     static void release(void *user, void *p, size_t n);
     std::mutex lock_;
@@ -86,15 +89,16 @@ private:
 };
 
 // A folder of its own, removed at the end.
-class TempDir {
-public:
+class TempDir
+{
+  public:
     TempDir();
     ~TempDir();
     std::string operator/(const std::string &name) const { return path_ + "/" + name; }
     const std::string &path() const { return path_; }
     std::vector<std::string> list() const; // sorted names
 
-private:
+  private:
     std::string path_;
 };
 

@@ -49,13 +49,15 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp_option bench_list[] = {
     {"shape", KEY_SHAPE, "1x3xHxW", 0, "input shape (1x3x512x512)", 0},
-    {"json", KEY_JSON, "FILE", OPTION_ARG_OPTIONAL, "write the report as JSON (to stdout without FILE)", 0},
+    {"json", KEY_JSON, "FILE", OPTION_ARG_OPTIONAL,
+     "write the report as JSON (to stdout without FILE)", 0},
     {"runs", KEY_RUNS, "N", 0, "at least N warm runs (10)", 0},
     {"seconds", KEY_SECONDS, "S", 0, "and at least S seconds of them (3)", 0},
     {0},
 };
 static const struct argp_child children[] = {{&model_argp, 0, 0, 0}, {0}};
-static const struct argp bench_argp = {bench_list, parse, 0, "Measures a model on random input.", children, 0, 0};
+static const struct argp bench_argp = {bench_list, parse, 0, "Measures a model on random input.",
+                                       children,   0,     0};
 
 static int by_value(const void *a, const void *b)
 {
@@ -67,9 +69,9 @@ static int by_value(const void *a, const void *b)
 static json_t *stats_json(double *t, int n)
 {
     qsort(t, (size_t)n, sizeof *t, by_value);
-#define RANK(p) (t[(int)ceil((p) * n) - 1] * 1e3)
-    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:i}", "p50_ms", RANK(0.5), "p90_ms", RANK(0.9), "p99_ms", RANK(0.99),
-                     "min_ms", t[0] * 1e3, "max_ms", t[n - 1] * 1e3, "n", n);
+#define RANK(p) (t[(int)ceil((p)*n) - 1] * 1e3)
+    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:i}", "p50_ms", RANK(0.5), "p90_ms", RANK(0.9),
+                     "p99_ms", RANK(0.99), "min_ms", t[0] * 1e3, "max_ms", t[n - 1] * 1e3, "n", n);
 #undef RANK
 }
 
@@ -107,8 +109,8 @@ static rf_status io_run(rf_session *s, struct io *io, double *seconds, rf_error 
 }
 
 /* Load, session, plan and first run, as a process meets them. */
-static bool bench_cold(const struct bench_options *o, const rf_tensor *shape, rf_model **model, rf_session **session,
-                       struct io *io, json_t *report)
+static bool bench_cold(const struct bench_options *o, const rf_tensor *shape, rf_model **model,
+                       rf_session **session, struct io *io, json_t *report)
 {
     rf_error err;
     double t0 = cli_now(), run;
@@ -124,7 +126,8 @@ static bool bench_cold(const struct bench_options *o, const rf_tensor *shape, rf
     return true;
 }
 
-static bool bench_warm(const struct bench_options *o, rf_session *session, struct io *io, double *p50, json_t *report)
+static bool bench_warm(const struct bench_options *o, rf_session *session, struct io *io,
+                       double *p50, json_t *report)
 {
     rf_error err;
     int n = 0, capacity = 0;
@@ -170,7 +173,8 @@ static bool bench_new_shapes(rf_session *session, const rf_tensor *shape, json_t
         t[i] = cli_now() - t0;
         io_free(&io);
         if (status != RF_OK) {
-            /* A network with fixed sizes has no other shape: that is no failure of the benchmark. */
+            /* A network with fixed sizes has no other shape: that is no failure of the benchmark.
+             */
             json_object_set_new(report, "new_shape", json_null());
             return true;
         }
@@ -189,26 +193,30 @@ static void print_report(json_t *report)
         if (!json_is_object(s))
             continue;
 #define MS(k) json_real_value(json_object_get(s, k))
-        printf("%-11s %9.2f %9.2f %9.2f %9.2f %9.2f %5d\n", parts[i], MS("p50_ms"), MS("p90_ms"), MS("p99_ms"), MS("min_ms"),
-               MS("max_ms"), (int)json_integer_value(json_object_get(s, "n")));
+        printf("%-11s %9.2f %9.2f %9.2f %9.2f %9.2f %5d\n", parts[i], MS("p50_ms"), MS("p90_ms"),
+               MS("p99_ms"), MS("min_ms"), MS("max_ms"),
+               (int)json_integer_value(json_object_get(s, "n")));
 #undef MS
     }
-    printf("throughput  %.3f images/s, %.1f GFLOP/s\n", json_real_value(json_object_get(report, "images_per_s")),
+    printf("throughput  %.3f images/s, %.1f GFLOP/s\n",
+           json_real_value(json_object_get(report, "images_per_s")),
            json_real_value(json_object_get(report, "gflops")));
     printf("peak        %.1f MiB planned; resident %.1f MiB at most, %.1f above start\n",
            (double)json_integer_value(json_object_get(report, "peak_bytes")) / 1048576.0,
            (double)json_integer_value(json_object_get(report, "resident_bytes")) / 1048576.0,
-           (double)json_integer_value(json_object_get(report, "resident_above_start_bytes")) / 1048576.0);
+           (double)json_integer_value(json_object_get(report, "resident_above_start_bytes")) /
+               1048576.0);
 }
 
-static bool bench_all(const struct bench_options *o, const rf_tensor *shape, rf_model **model, rf_session **session,
-                      struct io *io, json_t *report)
+static bool bench_all(const struct bench_options *o, const rf_tensor *shape, rf_model **model,
+                      rf_session **session, struct io *io, json_t *report)
 {
     rf_plan_info plan;
     rf_error err;
     size_t idle = cli_resident_bytes();
     double p50 = 0;
-    if (!bench_cold(o, shape, model, session, io, report) || !bench_warm(o, *session, io, &p50, report))
+    if (!bench_cold(o, shape, model, session, io, report) ||
+        !bench_warm(o, *session, io, &p50, report))
         return false;
     if (rf_session_prepare(*session, shape, 1, &plan, &err) != RF_OK)
         return cli_fail(&err) == EXIT_OK;
@@ -218,7 +226,8 @@ static bool bench_all(const struct bench_options *o, const rf_tensor *shape, rf_
     json_object_set_new(report, "macs", json_integer(plan.macs));
     json_object_set_new(report, "peak_bytes", json_integer((json_int_t)plan.peak_bytes));
     json_object_set_new(report, "resident_bytes", json_integer((json_int_t)high));
-    json_object_set_new(report, "resident_above_start_bytes", json_integer((json_int_t)(high > idle ? high - idle : 0)));
+    json_object_set_new(report, "resident_above_start_bytes",
+                        json_integer((json_int_t)(high > idle ? high - idle : 0)));
     json_object_set_new(report, "device", json_string(rf_session_device(*session)));
     json_object_set_new(report, "shape", json_string(o->shape));
     json_object_set_new(report, "precision", json_string(rf_dtype_name(o->model.dtype)));
@@ -258,8 +267,8 @@ struct verify_side {
     double p50;
 };
 
-static bool verify_side(const struct bench_options *o, const rf_tensor *shape, bool unfolded, const char *device,
-                        struct verify_side *v)
+static bool verify_side(const struct bench_options *o, const rf_tensor *shape, bool unfolded,
+                        const char *device, struct verify_side *v)
 {
     struct model_options m = o->model;
     rf_error err;
@@ -301,30 +310,34 @@ static bool verify_report(const struct bench_options *o, struct verify_side *sid
     double bound = (o->model.dtype == RF_F32 ? 1e-5 : 5e-2) * ref;
     bool good = folded <= bound && unfolded <= bound;
     if (o->json)
-        return cli_print_json(json_pack("{s:b, s:f, s:f, s:f, s:f, s:f, s:f}", "ok", good, "unfolded_error", unfolded,
-                                        "folded_error", folded, "max_ref", ref, "bound", bound, "unfolded_ms",
+        return cli_print_json(json_pack("{s:b, s:f, s:f, s:f, s:f, s:f, s:f}", "ok", good,
+                                        "unfolded_error", unfolded, "folded_error", folded,
+                                        "max_ref", ref, "bound", bound, "unfolded_ms",
                                         side[1].p50 * 1e3, "folded_ms", side[2].p50 * 1e3),
                               *o->json ? o->json : NULL) &&
                good;
     printf("%-10s max error %.3g, %8.2f ms\n", "unfolded", unfolded, side[1].p50 * 1e3);
     printf("%-10s max error %.3g, %8.2f ms\n", "folded", folded, side[2].p50 * 1e3);
-    printf("judge: the unfolded network on the reference backend (float64 sums), max |y| %.3g, bound %.3g: %s\n", ref, bound,
-           good ? "ok" : "FAILED");
+    printf("judge: the unfolded network on the reference backend (float64 sums), max |y| %.3g, "
+           "bound %.3g: %s\n",
+           ref, bound, good ? "ok" : "FAILED");
     return good;
 }
 
 int cmd_verify(int argc, char **argv)
 {
     struct bench_options o = {.shape = "1x3x64x64"};
-    static const struct argp argp = {bench_list, parse, 0, "Runs the unfolded and the folded network on one random input.",
-                                     children, 0, 0};
+    static const struct argp argp = {
+        bench_list, parse, 0, "Runs the unfolded and the folded network on one random input.",
+        children,   0,     0};
     rf_tensor shape;
     struct verify_side side[3] = {{.model = NULL}};
     if (cli_parse(&argp, "verify", argc, argv, &o))
         return EXIT_USAGE;
     if (!cli_shape(o.shape, &shape))
         return EXIT_USAGE;
-    bool ok = verify_side(&o, &shape, true, "ref", &side[0]) && verify_side(&o, &shape, true, NULL, &side[1]) &&
+    bool ok = verify_side(&o, &shape, true, "ref", &side[0]) &&
+              verify_side(&o, &shape, true, NULL, &side[1]) &&
               verify_side(&o, &shape, false, NULL, &side[2]) && verify_report(&o, side);
     for (int i = 0; i < 3; i++) {
         io_free(&side[i].io);

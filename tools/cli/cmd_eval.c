@@ -44,7 +44,8 @@ static const struct argp_option option_list[] = {
     {"json", KEY_JSON, 0, 0, "print as JSON", 0},
     {0},
 };
-static const struct argp eval_argp = {option_list, parse, 0, "PSNR (dB, peak 1) and SSIM against references.", 0, 0, 0};
+static const struct argp eval_argp = {
+    option_list, parse, 0, "PSNR (dB, peak 1) and SSIM against references.", 0, 0, 0};
 
 /* The judged image of the same stem: .png, .jpg or .jpeg. */
 static char *find_twin(const char *in, const char *ref)
@@ -72,9 +73,9 @@ static bool eval_one(const char *ref_path, const char *in_path, double *psnr, do
     if (rf_image_read(ref_path, &ref, &err) != RF_OK || rf_image_read(in_path, &in, &err) != RF_OK)
         ok = cli_fail(&err) == EXIT_OK;
     else if (memcmp(ref.tensor.dims, in.tensor.dims, 4 * sizeof(int64_t)))
-        ok = cli_failf("%s is %lldx%lld, its reference %s is %lldx%lld", in_path, (long long)in.tensor.dims[3],
-                       (long long)in.tensor.dims[2], ref_path, (long long)ref.tensor.dims[3],
-                       (long long)ref.tensor.dims[2]) == EXIT_OK;
+        ok = cli_failf("%s is %lldx%lld, its reference %s is %lldx%lld", in_path,
+                       (long long)in.tensor.dims[3], (long long)in.tensor.dims[2], ref_path,
+                       (long long)ref.tensor.dims[3], (long long)ref.tensor.dims[2]) == EXIT_OK;
     if (ok) {
         *psnr = metric_psnr(&in.tensor, &ref.tensor);
         *ssim = metric_ssim(&in.tensor, &ref.tensor);
@@ -84,9 +85,13 @@ static bool eval_one(const char *ref_path, const char *in_path, double *psnr, do
     return ok;
 }
 
-static json_t *real_or_null(double x) { return isfinite(x) ? json_real(x) : json_null(); }
+static json_t *real_or_null(double x)
+{
+    return isfinite(x) ? json_real(x) : json_null();
+}
 
-static bool eval_all(const struct eval_options *o, const struct file_list *refs, json_t *images, double mean[2])
+static bool eval_all(const struct eval_options *o, const struct file_list *refs, json_t *images,
+                     double mean[2])
 {
     struct progress bar;
     bool ok = true;
@@ -95,12 +100,14 @@ static bool eval_all(const struct eval_options *o, const struct file_list *refs,
         double psnr, ssim;
         char *twin = find_twin(o->in, refs->paths[i]);
         ok = twin ? eval_one(refs->paths[i], twin, &psnr, &ssim)
-                  : cli_failf("%s: no image with the name of %s", o->in, path_base(refs->paths[i])) == EXIT_OK;
+                  : cli_failf("%s: no image with the name of %s", o->in,
+                              path_base(refs->paths[i])) == EXIT_OK;
         if (ok) {
             mean[0] += psnr / refs->n;
             mean[1] += ssim / refs->n;
-            json_array_append_new(images, json_pack("{s:s, s:o, s:o}", "image", path_base(refs->paths[i]), "psnr_db",
-                                                    real_or_null(psnr), "ssim", real_or_null(ssim)));
+            json_array_append_new(
+                images, json_pack("{s:s, s:o, s:o}", "image", path_base(refs->paths[i]), "psnr_db",
+                                  real_or_null(psnr), "ssim", real_or_null(ssim)));
             if (!o->json)
                 printf("%-40s %7.3f dB  SSIM %.4f\n", path_base(refs->paths[i]), psnr, ssim);
         }
@@ -123,8 +130,9 @@ int cmd_eval(int argc, char **argv)
     if (ok && !o.json)
         printf("%-40s %7.3f dB  SSIM %.4f  (%d images)\n", "mean", mean[0], mean[1], refs.n);
     if (ok && o.json)
-        ok = cli_print_json(json_pack("{s:O, s:o, s:o, s:i}", "images", images, "mean_psnr_db", real_or_null(mean[0]),
-                                      "mean_ssim", real_or_null(mean[1]), "n", refs.n),
+        ok = cli_print_json(json_pack("{s:O, s:o, s:o, s:i}", "images", images, "mean_psnr_db",
+                                      real_or_null(mean[0]), "mean_ssim", real_or_null(mean[1]),
+                                      "n", refs.n),
                             NULL);
     json_decref(images);
     files_free(&refs);

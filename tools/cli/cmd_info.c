@@ -44,7 +44,8 @@ static const struct argp_option info_list[] = {
     {0},
 };
 static const struct argp_child children[] = {{&model_argp, 0, 0, 0}, {0}};
-static const struct argp info_argp = {info_list, parse, 0, "Shows what a model is and costs.", children, 0, 0};
+static const struct argp info_argp = {info_list, parse, 0, "Shows what a model is and costs.",
+                                      children,  0,     0};
 
 static json_t *dims_json(const int64_t *dims, int rank)
 {
@@ -58,7 +59,8 @@ static json_t *io_json(const rf_model *model, bool inputs)
 {
     json_t *list = json_array();
     rf_error err;
-    for (int i = 0, n = inputs ? rf_model_input_count(model) : rf_model_output_count(model); i < n; i++) {
+    for (int i = 0, n = inputs ? rf_model_input_count(model) : rf_model_output_count(model); i < n;
+         i++) {
         rf_io_info io;
         if ((inputs ? rf_model_input : rf_model_output)(model, i, &io, &err) != RF_OK)
             continue;
@@ -66,7 +68,9 @@ static json_t *io_json(const rf_model *model, bool inputs)
         if (inputs)
             json_object_set_new(one, "dims", dims_json(io.dims, io.rank));
         if (io.min_height)
-            json_object_set_new(one, "min_size", json_pack("[I, I]", (json_int_t)io.min_height, (json_int_t)io.min_width));
+            json_object_set_new(
+                one, "min_size",
+                json_pack("[I, I]", (json_int_t)io.min_height, (json_int_t)io.min_width));
         json_array_append_new(list, one);
     }
     return list;
@@ -79,8 +83,9 @@ static json_t *folds_json(const rf_model *model, int n)
     for (int i = 0; i < n; i++) {
         rf_fold_info f;
         if (rf_model_fold(model, i, &f, &err) == RF_OK)
-            json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:f, s:f}", "scheme", f.scheme, "target", f.target,
-                                                  "inputs", f.n_in, "max_abs", f.max_abs, "max_error", f.max_error));
+            json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:f, s:f}", "scheme", f.scheme,
+                                                  "target", f.target, "inputs", f.n_in, "max_abs",
+                                                  f.max_abs, "max_error", f.max_error));
     }
     return list;
 }
@@ -110,28 +115,33 @@ static bool cost_shape(const struct info_options *o, const rf_model *model, rf_t
     for (int i = 0; i < io.rank; i++)
         if (io.dims[i] < 0)
             io.dims[i] = i < 4 ? open[i] : 1;
-    return rf_tensor_init(out, io.dtype, io.rank, io.dims, NULL, &err) == RF_OK || cli_fail(&err) == EXIT_OK;
+    return rf_tensor_init(out, io.dtype, io.rank, io.dims, NULL, &err) == RF_OK ||
+           cli_fail(&err) == EXIT_OK;
 }
 
 static json_t *cost_json(const rf_tensor *shape, const rf_plan_info *p)
 {
-    return json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:i}", "shape", dims_json(shape->dims, shape->rank), "macs",
-                     (json_int_t)p->macs, "peak_bytes", (json_int_t)p->peak_bytes, "arena_bytes", (json_int_t)p->arena_bytes,
-                     "scratch_bytes", (json_int_t)p->scratch_bytes, "weight_bytes", (json_int_t)p->weight_bytes, "steps",
-                     p->n_steps);
+    return json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:i}", "shape",
+                     dims_json(shape->dims, shape->rank), "macs", (json_int_t)p->macs, "peak_bytes",
+                     (json_int_t)p->peak_bytes, "arena_bytes", (json_int_t)p->arena_bytes,
+                     "scratch_bytes", (json_int_t)p->scratch_bytes, "weight_bytes",
+                     (json_int_t)p->weight_bytes, "steps", p->n_steps);
 }
 
 static void print_dims(const int64_t *dims, int rank)
 {
     for (int i = 0; i < rank; i++)
-        dims[i] < 0 ? printf("%s?", i ? "x" : "") : printf("%s%lld", i ? "x" : "", (long long)dims[i]);
+        dims[i] < 0 ? printf("%s?", i ? "x" : "")
+                    : printf("%s%lld", i ? "x" : "", (long long)dims[i]);
 }
 
-static void print_info(const struct info_options *o, const rf_model *model, const rf_model_info *info, const rf_tensor *shape,
-                       const rf_plan_info *p, const char *device)
+static void print_info(const struct info_options *o, const rf_model *model,
+                       const rf_model_info *info, const rf_tensor *shape, const rf_plan_info *p,
+                       const char *device)
 {
     rf_error err;
-    printf("model          %s (%s)\n", *info->architecture ? info->architecture : "graph", info->format);
+    printf("model          %s (%s)\n", *info->architecture ? info->architecture : "graph",
+           info->format);
     for (int i = 0; i < rf_model_input_count(model); i++) {
         rf_io_info io;
         if (rf_model_input(model, i, &io, &err) != RF_OK)
@@ -147,20 +157,23 @@ static void print_info(const struct info_options *o, const rf_model *model, cons
         if (rf_model_output(model, i, &io, &err) == RF_OK)
             printf("output         %s: %s\n", io.name, rf_dtype_name(io.dtype));
     }
-    printf("parameters     %lld (%lld in the file)\n", (long long)info->n_parameters, (long long)info->n_file_parameters);
+    printf("parameters     %lld (%lld in the file)\n", (long long)info->n_parameters,
+           (long long)info->n_file_parameters);
     printf("ops            %d after folding and fusion\n", info->n_ops);
     printf("folds          %d\n", info->n_folds);
-    printf("receptive      %d pixels each side%s\n", info->receptive_field, info->has_global_ops ? ", and global ops" : "");
+    printf("receptive      %d pixels each side%s\n", info->receptive_field,
+           info->has_global_ops ? ", and global ops" : "");
     printf("device         %s\nshape          ", device);
     print_dims(shape->dims, shape->rank);
     printf("\nwork           %.3f GMAC\n", (double)p->macs * 1e-9);
-    printf("peak memory    %.1f MiB: activations %.1f, scratch %.1f, weights %.1f\n", (double)p->peak_bytes / 1048576.0,
-           (double)p->arena_bytes / 1048576.0, (double)p->scratch_bytes / 1048576.0, (double)p->weight_bytes / 1048576.0);
+    printf("peak memory    %.1f MiB: activations %.1f, scratch %.1f, weights %.1f\n",
+           (double)p->peak_bytes / 1048576.0, (double)p->arena_bytes / 1048576.0,
+           (double)p->scratch_bytes / 1048576.0, (double)p->weight_bytes / 1048576.0);
     for (int i = 0; i < info->n_folds; i++) {
         rf_fold_info f;
         if (rf_model_fold(model, i, &f, &err) == RF_OK)
-            printf("fold           %-8s %-36s %d in, max |w| %.4g, rounding %.2g\n", f.scheme, f.target, f.n_in, f.max_abs,
-                   f.max_error);
+            printf("fold           %-8s %-36s %d in, max |w| %.4g, rounding %.2g\n", f.scheme,
+                   f.target, f.n_in, f.max_abs, f.max_error);
     }
     for (int i = 0; o->ops && i < info->n_ops; i++) {
         rf_op_use use;
@@ -185,12 +198,15 @@ static bool show_info(const struct info_options *o, rf_model *model, rf_session 
         return true;
     }
     return cli_print_json(
-        json_pack("{s:s, s:s, s:o, s:o, s:I, s:I, s:i, s:i, s:b, s:s, s:o, s:o, s:o, s:I, s:I}", "architecture",
-                  info.architecture, "format", info.format, "inputs", io_json(model, true), "outputs", io_json(model, false),
-                  "parameters", (json_int_t)info.n_parameters, "file_parameters", (json_int_t)info.n_file_parameters, "n_ops",
-                  info.n_ops, "receptive_field", info.receptive_field, "global_ops", info.has_global_ops, "device",
-                  rf_session_device(session), "ops", ops_json(model, info.n_ops), "folds", folds_json(model, info.n_folds),
-                  "cost", cost_json(&shape, &plan), "macs", (json_int_t)plan.macs, "peak_bytes", (json_int_t)plan.peak_bytes),
+        json_pack("{s:s, s:s, s:o, s:o, s:I, s:I, s:i, s:i, s:b, s:s, s:o, s:o, s:o, s:I, s:I}",
+                  "architecture", info.architecture, "format", info.format, "inputs",
+                  io_json(model, true), "outputs", io_json(model, false), "parameters",
+                  (json_int_t)info.n_parameters, "file_parameters",
+                  (json_int_t)info.n_file_parameters, "n_ops", info.n_ops, "receptive_field",
+                  info.receptive_field, "global_ops", info.has_global_ops, "device",
+                  rf_session_device(session), "ops", ops_json(model, info.n_ops), "folds",
+                  folds_json(model, info.n_folds), "cost", cost_json(&shape, &plan), "macs",
+                  (json_int_t)plan.macs, "peak_bytes", (json_int_t)plan.peak_bytes),
         NULL);
 }
 
@@ -201,7 +217,8 @@ int cmd_info(int argc, char **argv)
     rf_session *session = NULL;
     if (cli_parse(&info_argp, "info", argc, argv, &o))
         return EXIT_USAGE;
-    bool ok = cli_load(&o.model, false, &model) && cli_session(&o.model, model, &session) && show_info(&o, model, session);
+    bool ok = cli_load(&o.model, false, &model) && cli_session(&o.model, model, &session) &&
+              show_info(&o, model, session);
     rf_session_destroy(&session);
     rf_model_release(&model);
     return ok ? EXIT_OK : EXIT_FAILED;
@@ -226,8 +243,10 @@ static error_t parse_fold(int key, char *arg, struct argp_state *state)
     }
 }
 
-static const struct argp_option fold_list[] = {{"output", 'o', "OUT.safetensors", 0, "file to write", 0}, {0}};
-static const struct argp fold_argp = {fold_list, parse_fold, 0, "Writes the folded model with its graph.", children, 0, 0};
+static const struct argp_option fold_list[] = {
+    {"output", 'o', "OUT.safetensors", 0, "file to write", 0}, {0}};
+static const struct argp fold_argp = {
+    fold_list, parse_fold, 0, "Writes the folded model with its graph.", children, 0, 0};
 
 int cmd_fold(int argc, char **argv)
 {
@@ -242,8 +261,8 @@ int cmd_fold(int argc, char **argv)
         ok = cli_fail(&err) == EXIT_OK;
     if (ok) {
         rf_model_get_info(model, &info);
-        printf("%s: %d folds, %lld parameters (%lld in the checkpoint)\n", o.out, info.n_folds, (long long)info.n_parameters,
-               (long long)info.n_file_parameters);
+        printf("%s: %d folds, %lld parameters (%lld in the checkpoint)\n", o.out, info.n_folds,
+               (long long)info.n_parameters, (long long)info.n_file_parameters);
     }
     rf_model_release(&model);
     return ok ? EXIT_OK : EXIT_FAILED;
@@ -258,7 +277,8 @@ static error_t parse_ops(int key, char *arg, struct argp_state *state)
     *(bool *)state->input = true;
     return 0;
 }
-static const struct argp ops_argp = {ops_list, parse_ops, 0, "Lists ops, their inputs and attributes, and backends.", 0, 0, 0};
+static const struct argp ops_argp = {
+    ops_list, parse_ops, 0, "Lists ops, their inputs and attributes, and backends.", 0, 0, 0};
 
 int cmd_ops(int argc, char **argv)
 {
@@ -276,8 +296,9 @@ int cmd_ops(int argc, char **argv)
         for (int b = 0; b < 3; b++)
             json_object_set_new(one, backends[b], json_boolean(rf_op_supported(k, backends[b])));
         if (!json)
-            printf("%-18s %-4s %-4s %-5s %s\n", rf_op_name(k), rf_op_supported(k, "ref") ? "yes" : "-",
-                   rf_op_supported(k, "cpu") ? "yes" : "-", rf_op_supported(k, "cuda") ? "yes" : "-", text);
+            printf("%-18s %-4s %-4s %-5s %s\n", rf_op_name(k),
+                   rf_op_supported(k, "ref") ? "yes" : "-", rf_op_supported(k, "cpu") ? "yes" : "-",
+                   rf_op_supported(k, "cuda") ? "yes" : "-", text);
         json_object_set_new(one, "form", json_string(text));
         json_object_set_new(list, rf_op_name(k), one);
     }

@@ -9,7 +9,15 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { MAX_NPY = 16, KEY_INPUT = 256, KEY_OUTPUT_DIR, KEY_TILE, KEY_JSON, KEY_EXPLAIN, KEY_PROFILE };
+enum {
+    MAX_NPY = 16,
+    KEY_INPUT = 256,
+    KEY_OUTPUT_DIR,
+    KEY_TILE,
+    KEY_JSON,
+    KEY_EXPLAIN,
+    KEY_PROFILE
+};
 
 struct run_options {
     struct model_options model;
@@ -33,7 +41,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case KEY_INPUT:
         if (!strchr(arg, '=') || o->n_npy == MAX_NPY)
-            argp_error(state, "--input '%s': expected NAME=FILE.npy, at most %d times", arg, MAX_NPY);
+            argp_error(state, "--input '%s': expected NAME=FILE.npy, at most %d times", arg,
+                       MAX_NPY);
         o->npy[o->n_npy++] = arg;
         return 0;
     case KEY_OUTPUT_DIR:
@@ -59,7 +68,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGP_KEY_END:
         if (o->n_npy ? !o->output_dir || o->images.n : !o->images.n || !o->out)
-            argp_error(state, "expected images and -o OUT, or --input NAME=FILE.npy and --output-dir DIR");
+            argp_error(state,
+                       "expected images and -o OUT, or --input NAME=FILE.npy and --output-dir DIR");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -78,8 +88,13 @@ static const struct argp_option option_list[] = {
 };
 static const struct argp_child children[] = {{&model_argp, 0, 0, 0}, {0}};
 static const struct argp run_argp = {
-    option_list, parse, "IMAGE|FOLDER... -o OUT\n--input NAME=FILE.npy... --output-dir DIR",
-    "Runs a model. Training checkpoints are folded at load.", children, 0, 0};
+    option_list,
+    parse,
+    "IMAGE|FOLDER... -o OUT\n--input NAME=FILE.npy... --output-dir DIR",
+    "Runs a model. Training checkpoints are folded at load.",
+    children,
+    0,
+    0};
 
 static bool make_dir(const char *path)
 {
@@ -103,13 +118,15 @@ static struct tiling tiling_of(const struct run_options *o, const rf_model *mode
     rf_model_info info;
     rf_model_get_info(model, &info);
     if (o->tile && info.has_global_ops)
-        fprintf(stderr, "refold: warning: --tile: this network pools over the whole image, so tiles are approximate\n");
-    return (struct tiling){o->tile, info.receptive_field > 0 ? info.receptive_field : 0, info.tile_align};
+        fprintf(stderr, "refold: warning: --tile: this network pools over the whole image, so "
+                        "tiles are approximate\n");
+    return (struct tiling){o->tile, info.receptive_field > 0 ? info.receptive_field : 0,
+                           info.tile_align};
 }
 
 /* One image; `done` (may be NULL) collects a line for --json. */
-static bool run_one(rf_session *session, const char *in, const char *out, const struct tiling *tiling, bool tiles_shown,
-                    json_t *done)
+static bool run_one(rf_session *session, const char *in, const char *out,
+                    const struct tiling *tiling, bool tiles_shown, json_t *done)
 {
     rf_buffer image = {0}, result = {0};
     rf_error err;
@@ -124,22 +141,25 @@ static bool run_one(rf_session *session, const char *in, const char *out, const 
     if (status != RF_OK)
         cli_failf("%s: %s", in, err.text);
     else if (done)
-        json_array_append_new(done, json_pack("{s:s, s:s, s:I, s:I, s:f, s:f, s:f}", "input", in, "output", out, "width",
-                                              (json_int_t)image.tensor.dims[3], "height", (json_int_t)image.tensor.dims[2],
-                                              "read_ms", (t1 - t0) * 1e3, "run_ms", (t2 - t1) * 1e3, "write_ms",
-                                              (cli_now() - t2) * 1e3));
+        json_array_append_new(
+            done, json_pack("{s:s, s:s, s:I, s:I, s:f, s:f, s:f}", "input", in, "output", out,
+                            "width", (json_int_t)image.tensor.dims[3], "height",
+                            (json_int_t)image.tensor.dims[2], "read_ms", (t1 - t0) * 1e3, "run_ms",
+                            (t2 - t1) * 1e3, "write_ms", (cli_now() - t2) * 1e3));
     rf_buffer_free(&image);
     rf_buffer_free(&result);
     return status == RF_OK;
 }
 
-static bool run_images(const struct run_options *o, rf_model *model, rf_session *session, json_t *done)
+static bool run_images(const struct run_options *o, rf_model *model, rf_session *session,
+                       json_t *done)
 {
     rf_io_info in;
     rf_error err;
     struct progress bar;
     struct tiling tiling = tiling_of(o, model);
-    if (rf_model_input_count(model) != 1 || rf_model_input(model, 0, &in, &err) != RF_OK || in.rank != 4) {
+    if (rf_model_input_count(model) != 1 || rf_model_input(model, 0, &in, &err) != RF_OK ||
+        in.rank != 4) {
         cli_failf("this model does not take one image: use --input NAME=FILE.npy");
         return false;
     }
@@ -157,7 +177,8 @@ static bool run_images(const struct run_options *o, rf_model *model, rf_session 
     return ok;
 }
 
-static rf_status read_named(const struct run_options *o, rf_model *model, rf_buffer *buffers, rf_tensor *inputs, rf_error *err)
+static rf_status read_named(const struct run_options *o, rf_model *model, rf_buffer *buffers,
+                            rf_tensor *inputs, rf_error *err)
 {
     for (int i = 0; i < rf_model_input_count(model); i++) {
         rf_io_info info;
@@ -168,7 +189,8 @@ static rf_status read_named(const struct run_options *o, rf_model *model, rf_buf
             if (!strncmp(o->npy[k], info.name, n) && o->npy[k][n] == '=')
                 path = o->npy[k] + n + 1;
         if (status == RF_OK && !path) {
-            snprintf(err->text, sizeof err->text, "input '%s' of the model is not given: --input %s=FILE.npy", info.name,
+            snprintf(err->text, sizeof err->text,
+                     "input '%s' of the model is not given: --input %s=FILE.npy", info.name,
                      info.name);
             status = err->code = RF_ERR_ARGUMENT;
         }
@@ -181,7 +203,8 @@ static rf_status read_named(const struct run_options *o, rf_model *model, rf_buf
     return RF_OK;
 }
 
-static rf_status write_named(rf_model *model, const rf_tensor *outputs, const char *dir, rf_error *err)
+static rf_status write_named(rf_model *model, const rf_tensor *outputs, const char *dir,
+                             rf_error *err)
 {
     rf_status status = RF_OK;
     for (int i = 0; i < rf_model_output_count(model) && status == RF_OK; i++) {
@@ -203,7 +226,9 @@ static bool run_npy(const struct run_options *o, rf_model *model, rf_session *se
     int n_in = rf_model_input_count(model), n_out = rf_model_output_count(model);
     rf_error err = {0};
     if (n_in > MAX_NPY || n_out > MAX_NPY)
-        return cli_failf("the model has %d inputs and %d outputs: at most %d", n_in, n_out, MAX_NPY), false;
+        return cli_failf("the model has %d inputs and %d outputs: at most %d", n_in, n_out,
+                         MAX_NPY),
+               false;
     if (!make_dir(o->output_dir))
         return false;
     rf_status status = read_named(o, model, in_buffers, inputs, &err);
@@ -249,9 +274,10 @@ static bool finish(const struct run_options *o, rf_session *session, json_t *don
             return cli_fail(&err) == EXIT_OK;
         fprintf(o->json ? stderr : stdout, "%s\n%s", rf_session_device(session), text);
     }
-    return !o->json || cli_print_json(json_pack("{s:s, s:O, s:o}", "device", rf_session_device(session), "images", done, "env",
-                                                cli_env_json(&o->model)),
-                                      NULL);
+    return !o->json ||
+           cli_print_json(json_pack("{s:s, s:O, s:o}", "device", rf_session_device(session),
+                                    "images", done, "env", cli_env_json(&o->model)),
+                          NULL);
 }
 
 int cmd_run(int argc, char **argv)

@@ -24,7 +24,10 @@ int cli_failf(const char *fmt, ...)
     return EXIT_FAILED;
 }
 
-int cli_fail(const rf_error *err) { return cli_failf("%s", err->text); }
+int cli_fail(const rf_error *err)
+{
+    return cli_failf("%s", err->text);
+}
 
 bool cli_precision(const char *text, rf_dtype *out)
 {
@@ -131,7 +134,8 @@ bool cli_load(const struct model_options *o, bool unfolded, rf_model **out)
 {
     rf_hooks hooks = {.size = sizeof hooks,
                       .logger = {log_line, NULL, o->verbose ? RF_LOG_DEBUG : RF_LOG_WARN}};
-    rf_model_params params = {.size = sizeof params, .path = o->model, .unfolded = unfolded, .hooks = &hooks};
+    rf_model_params params = {
+        .size = sizeof params, .path = o->model, .unfolded = unfolded, .hooks = &hooks};
     rf_error err;
     if (rf_model_load(&params, out, &err) == RF_OK)
         return true;
@@ -221,7 +225,8 @@ char *path_in(const char *dir, const char *path, const char *ext)
 static int is_image_name(const struct dirent *e)
 {
     const char *dot = strrchr(e->d_name, '.');
-    return dot && (!strcasecmp(dot, ".png") || !strcasecmp(dot, ".jpg") || !strcasecmp(dot, ".jpeg"));
+    return dot &&
+           (!strcasecmp(dot, ".png") || !strcasecmp(dot, ".jpg") || !strcasecmp(dot, ".jpeg"));
 }
 
 static bool append(struct file_list *list, char *path)

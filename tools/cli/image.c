@@ -55,8 +55,8 @@ static int64_t window_end(int64_t tile_end, int64_t halo, int64_t size)
     return tile_end + halo < size ? tile_end + halo : size;
 }
 
-static rf_status run_tile(rf_session *session, const rf_tensor *image, int64_t y, int64_t x, int64_t tile, int64_t halo,
-                          rf_tensor *out, rf_error *err)
+static rf_status run_tile(rf_session *session, const rf_tensor *image, int64_t y, int64_t x,
+                          int64_t tile, int64_t halo, rf_tensor *out, rf_error *err)
 {
     const int64_t h = image->dims[2], w = image->dims[3];
     int64_t ye = y + tile < h ? y + tile : h, xe = x + tile < w ? x + tile : w;
@@ -65,25 +65,31 @@ static rf_status run_tile(rf_session *session, const rf_tensor *image, int64_t y
     rf_buffer part = {0};
     rf_status status = run_once(session, &window, &part, err);
     if (status == RF_OK) {
-        rf_tensor from = view(&part.tensor, y - wy, ye - wy, x - wx, xe - wx), to = view(out, y, ye, x, xe);
+        rf_tensor from = view(&part.tensor, y - wy, ye - wy, x - wx, xe - wx),
+                  to = view(out, y, ye, x, xe);
         copy_image(&from, &to);
     }
     rf_buffer_free(&part);
     return status;
 }
 
-static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+static int64_t round_up(int64_t n, int64_t to)
+{
+    return (n + to - 1) / to * to;
+}
 
-rf_status run_image(rf_session *session, const rf_tensor *image, const struct tiling *t, bool show_progress, rf_buffer *out,
-                    rf_error *err)
+rf_status run_image(rf_session *session, const rf_tensor *image, const struct tiling *t,
+                    bool show_progress, rf_buffer *out, rf_error *err)
 {
     const int64_t h = image->dims[2], w = image->dims[3];
     if (!t->tile || (h <= t->tile && w <= t->tile))
         return run_once(session, image, out, err);
-    int64_t align = t->align > 0 ? t->align : 1, tile = round_up(t->tile, align), halo = round_up(t->halo, align);
+    int64_t align = t->align > 0 ? t->align : 1, tile = round_up(t->tile, align),
+            halo = round_up(t->halo, align);
     rf_status status = buffer_for(image, out, err);
     struct progress bar;
-    progress_begin(&bar, "tiles", show_progress ? (int)((h + tile - 1) / tile * ((w + tile - 1) / tile)) : 1);
+    progress_begin(&bar, "tiles",
+                   show_progress ? (int)((h + tile - 1) / tile * ((w + tile - 1) / tile)) : 1);
     for (int64_t y = 0; y < h && status == RF_OK; y += tile)
         for (int64_t x = 0; x < w && status == RF_OK; x += tile) {
             status = run_tile(session, image, y, x, tile, halo, &out->tensor, err);

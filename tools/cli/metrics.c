@@ -25,7 +25,8 @@ struct moments {
     double x, y, xx, yy, xy;
 };
 
-static void filter_row(const float *x, const float *y, int64_t w, const double *g, struct moments *out)
+static void filter_row(const float *x, const float *y, int64_t w, const double *g,
+                       struct moments *out)
 {
     for (int64_t j = RADIUS; j < w - RADIUS; j++) {
         struct moments m = {0};
@@ -56,7 +57,8 @@ static double ssim_at(struct moments *const *rows, int64_t j, const double *g)
     return (2 * m.x * m.y + c1) * (2 * cov + c2) / ((m.x * m.x + m.y * m.y + c1) * (vx + vy + c2));
 }
 
-static double ssim_plane(const float *x, const float *y, int64_t h, int64_t w, const double *g, struct moments *store)
+static double ssim_plane(const float *x, const float *y, int64_t h, int64_t w, const double *g,
+                         struct moments *store)
 {
     struct moments *rows[WINDOW];
     double sum = 0;
@@ -86,7 +88,8 @@ double metric_ssim(const rf_tensor *a, const rf_tensor *b)
     if (!store)
         return NAN;
     for (int64_t k = 0; k < c; k++)
-        sum += ssim_plane((const float *)a->data + k * h * w, (const float *)b->data + k * h * w, h, w, g, store);
+        sum += ssim_plane((const float *)a->data + k * h * w, (const float *)b->data + k * h * w, h,
+                          w, g, store);
     free(store);
     return sum / (double)c;
 }

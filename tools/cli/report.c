@@ -40,8 +40,14 @@ static size_t status_bytes(const char *key)
     return (size_t)strtoull(text, NULL, 10) * 1024;
 }
 
-size_t cli_resident_bytes(void) { return status_bytes("VmRSS"); }
-size_t cli_peak_resident_bytes(void) { return status_bytes("VmHWM"); }
+size_t cli_resident_bytes(void)
+{
+    return status_bytes("VmRSS");
+}
+size_t cli_peak_resident_bytes(void)
+{
+    return status_bytes("VmHWM");
+}
 
 json_t *cli_env_json(const struct model_options *o)
 {
@@ -51,19 +57,22 @@ json_t *cli_env_json(const struct model_options *o)
     proc_line("/proc/cpuinfo", "model name", cpu, sizeof cpu);
     const char *forced = getenv("REFOLD_CPU");
     return json_pack("{s:s, s:i, s:i, s:s, s:s, s:s, s:s}", "cpu", cpu, "cores",
-                     (int)sysconf(_SC_NPROCESSORS_ONLN), "threads", o->threads ? o->threads : (int)sysconf(_SC_NPROCESSORS_ONLN),
-                     "system", u.release, "refold", rf_version_string(), "commit", RF_COMMIT, "refold_cpu",
+                     (int)sysconf(_SC_NPROCESSORS_ONLN), "threads",
+                     o->threads ? o->threads : (int)sysconf(_SC_NPROCESSORS_ONLN), "system",
+                     u.release, "refold", rf_version_string(), "commit", RF_COMMIT, "refold_cpu",
                      forced ? forced : "");
 }
 
 bool cli_print_json(json_t *json, const char *path)
 {
-    bool ok = json && (path ? json_dump_file(json, path, JSON_INDENT(2) | JSON_REAL_PRECISION(9))
-                            : json_dumpf(json, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9))) == 0;
+    bool ok =
+        json && (path ? json_dump_file(json, path, JSON_INDENT(2) | JSON_REAL_PRECISION(9))
+                      : json_dumpf(json, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9))) == 0;
     if (ok && !path)
         putchar('\n');
     if (!ok)
-        cli_failf("%s: cannot write JSON: %s", path ? path : "stdout", json ? strerror(errno) : "no memory");
+        cli_failf("%s: cannot write JSON: %s", path ? path : "stdout",
+                  json ? strerror(errno) : "no memory");
     json_decref(json);
     return ok;
 }
@@ -93,6 +102,7 @@ void progress_step(struct progress *p)
 void progress_end(struct progress *p)
 {
     if (p->shown)
-        fprintf(stderr, "\r%s %d/%d in %.1f s%*s\n", p->what, p->done, p->total, cli_now() - p->start, 40, "");
+        fprintf(stderr, "\r%s %d/%d in %.1f s%*s\n", p->what, p->done, p->total,
+                cli_now() - p->start, 40, "");
     p->shown = false;
 }

@@ -114,6 +114,5 @@ section rules rules
 section format format
 section sanitizers sanitized
 section tsan threads
-section fuzz bash tests/fuzz/smoke.sh 30
 printf '\n%d s in all\n%d passed, %d failed\n' $((SECONDS - began)) $passed $failed
 [ $failed -eq 0 ]

@@ -7,7 +7,8 @@
  *  - Functions that can fail return rf_status and take `rf_error *err` last; err may be NULL.
  *  - Params structs start with `size_t size`, set to sizeof the struct: old callers keep working
  *    with newer libraries. Zero in any other field means "the default".
- *  - The library never prints, exits or aborts; it speaks through rf_status, rf_error and rf_logger.
+ *  - The library never prints, exits or aborts; it speaks through rf_status, rf_error and
+ * rf_logger.
  *  - Counts are n_x, sizes in bytes x_bytes, strides are in elements.
  */
 #ifndef REFOLD_BASE_H

@@ -36,19 +36,29 @@ typedef enum rf_attr_kind { RF_ATTR_INTS, RF_ATTR_REAL, RF_ATTR_ENUM } rf_attr_k
 typedef struct rf_attr {
     const char *key;
     rf_attr_kind kind;
-    int32_t n;                /* RF_ATTR_INTS: how many of `i` are given */
+    int32_t n; /* RF_ATTR_INTS: how many of `i` are given */
     int64_t i[RF_MAX_RANK * 2];
     double real;
-    const char *name;         /* RF_ATTR_ENUM: the enumerator, e.g. "reflect" */
+    const char *name; /* RF_ATTR_ENUM: the enumerator, e.g. "reflect" */
 } rf_attr;
 
 #define RF_ATTR_COUNT_(...) ((int32_t)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)))
-#define RF_INTS(key, ...) {key, RF_ATTR_INTS, RF_ATTR_COUNT_(__VA_ARGS__), {__VA_ARGS__}, 0, 0}
-#define RF_REAL(key, value) {key, RF_ATTR_REAL, 0, {0}, value, 0}
-#define RF_ENUM(key, name) {key, RF_ATTR_ENUM, 0, {0}, 0, name}
+#define RF_INTS(key, ...)                                                                          \
+    {                                                                                              \
+        key, RF_ATTR_INTS, RF_ATTR_COUNT_(__VA_ARGS__), {__VA_ARGS__}, 0, 0                        \
+    }
+#define RF_REAL(key, value)                                                                        \
+    {                                                                                              \
+        key, RF_ATTR_REAL, 0, {0}, value, 0                                                        \
+    }
+#define RF_ENUM(key, name)                                                                         \
+    {                                                                                              \
+        key, RF_ATTR_ENUM, 0, {0}, 0, name                                                         \
+    }
 
 /* Creates an empty graph. `hooks` may be NULL.
- * Owns: *out belongs to the caller until rf_model_from_graph takes it; rf_graph_destroy frees it. */
+ * Owns: *out belongs to the caller until rf_model_from_graph takes it; rf_graph_destroy frees it.
+ */
 RF_API RF_NODISCARD rf_status rf_graph_create(const rf_hooks *hooks, rf_graph **out, rf_error *err);
 /* Frees a graph and sets the pointer to NULL. Accepts NULL. */
 RF_API void rf_graph_destroy(rf_graph **graph);

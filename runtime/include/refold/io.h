@@ -30,11 +30,13 @@ RF_API RF_NODISCARD rf_status rf_image_size(const char *path, int64_t *out_width
                                             int64_t *out_height, rf_error *err);
 /* Writes f32 (1,3,H,W) or (1,1,H,W), clamped to [0,1] and rounded to 8 bits, as PNG or JPEG by the
  * name's ending (.png, .jpg, .jpeg; quality 95). */
-RF_API RF_NODISCARD rf_status rf_image_write(const char *path, const rf_tensor *image, rf_error *err);
+RF_API RF_NODISCARD rf_status rf_image_write(const char *path, const rf_tensor *image,
+                                             rf_error *err);
 
 /* NumPy .npy, versions 1-3; any real dtype of rf_dtype (bf16 is written as f32). */
 RF_API RF_NODISCARD rf_status rf_npy_read(const char *path, rf_buffer *out, rf_error *err);
-RF_API RF_NODISCARD rf_status rf_npy_write(const char *path, const rf_tensor *tensor, rf_error *err);
+RF_API RF_NODISCARD rf_status rf_npy_write(const char *path, const rf_tensor *tensor,
+                                           rf_error *err);
 
 #ifdef __cplusplus
 }

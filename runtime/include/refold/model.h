@@ -14,9 +14,9 @@ extern "C" {
 typedef struct rf_model rf_model;
 
 typedef struct rf_model_params {
-    size_t size;           /* sizeof(rf_model_params) */
-    const char *path;      /* file to load, or NULL: bytes below */
-    const void *data;      /* a whole file in memory; copied */
+    size_t size;      /* sizeof(rf_model_params) */
+    const char *path; /* file to load, or NULL: bytes below */
+    const void *data; /* a whole file in memory; copied */
     size_t data_bytes;
     bool unfolded;         /* keep training branches as they are (for comparison) */
     const rf_hooks *hooks; /* may be NULL */
@@ -56,8 +56,10 @@ typedef struct rf_io_info {
 } rf_io_info;
 RF_API int rf_model_input_count(const rf_model *model);
 RF_API int rf_model_output_count(const rf_model *model);
-RF_API RF_NODISCARD rf_status rf_model_input(const rf_model *model, int i, rf_io_info *out, rf_error *err);
-RF_API RF_NODISCARD rf_status rf_model_output(const rf_model *model, int i, rf_io_info *out, rf_error *err);
+RF_API RF_NODISCARD rf_status rf_model_input(const rf_model *model, int i, rf_io_info *out,
+                                             rf_error *err);
+RF_API RF_NODISCARD rf_status rf_model_output(const rf_model *model, int i, rf_io_info *out,
+                                              rf_error *err);
 
 typedef struct rf_model_info {
     const char *architecture; /* "dea_net", or "" */
@@ -79,13 +81,15 @@ typedef struct rf_fold_info {
     int32_t n_in;
     double max_abs, max_error;
 } rf_fold_info;
-RF_API RF_NODISCARD rf_status rf_model_fold(const rf_model *model, int i, rf_fold_info *out, rf_error *err);
+RF_API RF_NODISCARD rf_status rf_model_fold(const rf_model *model, int i, rf_fold_info *out,
+                                            rf_error *err);
 
 /* Ops of the network after folding and fusion. */
 typedef struct rf_op_use {
     const char *op, *name;
 } rf_op_use;
-RF_API RF_NODISCARD rf_status rf_model_op(const rf_model *model, int i, rf_op_use *out, rf_error *err);
+RF_API RF_NODISCARD rf_status rf_model_op(const rf_model *model, int i, rf_op_use *out,
+                                          rf_error *err);
 
 /* Ops that Refold knows, for tools: text line k ("conv2d" ...), NULL at the end; and whether the
  * backend ("ref", "cpu") has a kernel for it. */

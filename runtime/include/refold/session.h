@@ -19,13 +19,13 @@ extern "C" {
 typedef struct rf_session rf_session;
 
 typedef struct rf_session_params {
-    size_t size;           /* sizeof(rf_session_params) */
-    const char *device;    /* "auto" (or NULL), "cpu", "ref", "cuda" */
-    rf_dtype precision;    /* RF_F32 (default) or RF_BF16: storage of activations and weights */
-    int32_t n_threads;     /* 0: all cores this process may use */
-    size_t memory_cap;     /* bytes for weights, arena and scratch together; 0: none */
-    int32_t max_plans;     /* shapes kept prepared; 0: 8 */
-    bool exact;            /* only kernels that sum every product directly (no Winograd) */
+    size_t size;        /* sizeof(rf_session_params) */
+    const char *device; /* "auto" (or NULL), "cpu", "ref", "cuda" */
+    rf_dtype precision; /* RF_F32 (default) or RF_BF16: storage of activations and weights */
+    int32_t n_threads;  /* 0: all cores this process may use */
+    size_t memory_cap;  /* bytes for weights, arena and scratch together; 0: none */
+    int32_t max_plans;  /* shapes kept prepared; 0: 8 */
+    bool exact;         /* only kernels that sum every product directly (no Winograd) */
 } rf_session_params;
 
 /* Owns: *out belongs to the caller (rf_session_destroy); it holds an owner of the model.
@@ -37,13 +37,13 @@ RF_API void rf_session_destroy(rf_session **session);
 
 /* What a prepared shape costs. Known before anything runs. */
 typedef struct rf_plan_info {
-    size_t peak_bytes;    /* weights + arena + scratch: all that runs of this shape need */
-    size_t arena_bytes;   /* activations, after reuse */
+    size_t peak_bytes;  /* weights + arena + scratch: all that runs of this shape need */
+    size_t arena_bytes; /* activations, after reuse */
     size_t scratch_bytes;
-    size_t weight_bytes;  /* constants and their packed forms */
-    int64_t macs;         /* multiply-adds of convolutions and matmuls */
+    size_t weight_bytes; /* constants and their packed forms */
+    int64_t macs;        /* multiply-adds of convolutions and matmuls */
     int32_t n_steps;
-    bool cached;          /* the shape was prepared before */
+    bool cached; /* the shape was prepared before */
 } rf_plan_info;
 
 /* Plans for the dims of `inputs` (data is not read), one tensor per model input in order.
@@ -63,7 +63,8 @@ RF_API RF_NODISCARD rf_status rf_session_run(rf_session *session, const rf_tenso
 
 /* Which kernel each step of the last prepared shape got and why, one line each. The text belongs
  * to the session and lives until the next call on it. */
-RF_API RF_NODISCARD rf_status rf_session_explain(rf_session *session, const char **out, rf_error *err);
+RF_API RF_NODISCARD rf_status rf_session_explain(rf_session *session, const char **out,
+                                                 rf_error *err);
 /* Instruction set or device in words: "cpu avx512, 2 threads". Lives as long as the session. */
 RF_API const char *rf_session_device(const rf_session *session);
 
@@ -71,7 +72,8 @@ RF_API const char *rf_session_device(const rf_session *session);
 RF_API void rf_session_profile(rf_session *session, bool on);
 /* What was recorded so far as Chrome trace JSON (chrome://tracing, Perfetto); same lifetime rule
  * as explain. */
-RF_API RF_NODISCARD rf_status rf_session_profile_json(rf_session *session, const char **out, rf_error *err);
+RF_API RF_NODISCARD rf_status rf_session_profile_json(rf_session *session, const char **out,
+                                                      rf_error *err);
 
 #ifdef __cplusplus
 }

@@ -12,10 +12,12 @@
 #include "runtime/base/file.h"
 #include "tests/support/support.h"
 
-namespace {
+namespace
+{
 
-class File : public testing::Test {
-protected:
+class File : public testing::Test
+{
+  protected:
     void SetUp() override { ASSERT_EQ(rf_env_create(nullptr, &env, nullptr), RF_OK); }
     void TearDown() override
     {
@@ -27,8 +29,8 @@ protected:
         rf_file_writer *w;
         rf_status status = rf_file_writer_open(env, path.c_str(), &w, &err);
         for (size_t i = 0; i < bytes.size() && status == RF_OK; i += 5)
-            status = rf_file_writer_write(w, bytes.data() + i, std::min<size_t>(5, bytes.size() - i),
-                                          &err);
+            status = rf_file_writer_write(w, bytes.data() + i,
+                                          std::min<size_t>(5, bytes.size() - i), &err);
         if (status == RF_OK && commit)
             status = rf_file_writer_commit(&w, &err);
         rf_file_writer_destroy(&w);
@@ -68,7 +70,8 @@ TEST_F(File, NamesPathAndReasonOfWhatCannotBeMapped)
     mkfifo((dir / "pipe").c_str(), 0600); // would block if opened for waiting
     struct {
         const char *name, *reason;
-    } cases[] = {{"missing", "No such file"}, {"", "is a directory"}, {"pipe", "not a regular file"}};
+    } cases[] = {
+        {"missing", "No such file"}, {"", "is a directory"}, {"pipe", "not a regular file"}};
     for (auto &c : cases) {
         rf_blob *blob;
         std::string path = dir / c.name;

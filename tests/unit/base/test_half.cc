@@ -11,7 +11,8 @@
 
 #include "runtime/base/half.h"
 
-namespace {
+namespace
+{
 
 struct Format {
     int exponent_bits, mantissa_bits;
@@ -21,7 +22,8 @@ struct Format {
     bool is_nan(uint16_t h) const
     {
         int m = mantissa_bits;
-        return (h >> m & ((1 << exponent_bits) - 1)) == (1 << exponent_bits) - 1 && h & ((1 << m) - 1);
+        return (h >> m & ((1 << exponent_bits) - 1)) == (1 << exponent_bits) - 1 &&
+               h & ((1 << m) - 1);
     }
     // From the definition: sign * mantissa * 2^exponent; infinity stands for the next power of two.
     double value(uint16_t h) const

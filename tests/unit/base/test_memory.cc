@@ -8,7 +8,8 @@
 #include "runtime/base/str.h"
 #include "tests/support/support.h"
 
-namespace {
+namespace
+{
 
 // An env on a counting allocator; fails the test if something is left at the end.
 struct Env {

@@ -12,7 +12,8 @@
 
 #include "runtime/base/parallel.h"
 
-namespace {
+namespace
+{
 
 using Body = std::function<void(int, int)>;
 

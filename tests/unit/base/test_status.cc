@@ -8,7 +8,8 @@
 
 #include "runtime/base/status.h"
 
-namespace {
+namespace
+{
 
 TEST(Status, EveryStatusHasItsOwnText)
 {

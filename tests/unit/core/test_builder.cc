@@ -6,16 +6,19 @@
 #include "runtime/core/graph.h"
 #include "tests/support/support.h"
 
-namespace {
+namespace
+{
 
-class Builder : public testing::Test {
-protected:
+class Builder : public testing::Test
+{
+  protected:
     void SetUp() override { ASSERT_EQ(rf_graph_create(nullptr, &g, &err), RF_OK); }
     void TearDown() override { rf_graph_destroy(&g); }
     rf_value input(const char *name, std::vector<int64_t> dims)
     {
         rf_value v;
-        EXPECT_EQ(rf_graph_input(g, name, RF_F32, (int)dims.size(), dims.data(), &v, &err), RF_OK) << err.text;
+        EXPECT_EQ(rf_graph_input(g, name, RF_F32, (int)dims.size(), dims.data(), &v, &err), RF_OK)
+            << err.text;
         return v;
     }
     rf_value constant(const char *name, std::vector<int64_t> dims)
@@ -26,10 +29,11 @@ protected:
         EXPECT_EQ(rf_graph_const(g, name, &t, &v, &err), RF_OK) << err.text;
         return v;
     }
-    rf_status add(const char *op, std::vector<rf_value> in, std::vector<rf_attr> attrs = {}, int n_out = 1)
+    rf_status add(const char *op, std::vector<rf_value> in, std::vector<rf_attr> attrs = {},
+                  int n_out = 1)
     {
-        return rf_graph_add(g, op, "n", in.data(), (int)in.size(), attrs.data(), (int)attrs.size(), out,
-                            n_out, &err);
+        return rf_graph_add(g, op, "n", in.data(), (int)in.size(), attrs.data(), (int)attrs.size(),
+                            out, n_out, &err);
     }
     void expect_error(rf_status status, const char *part)
     {
@@ -43,8 +47,10 @@ protected:
 
 TEST_F(Builder, BuildsTheExampleOfItsHeader)
 {
-    rf_value x = input("x", {-1, 3, -1, -1}), w = constant("w", {4, 3, 3, 3}), b = constant("b", {4});
-    ASSERT_EQ(add("conv2d", {x, w, b}, {RF_INTS("pad", 1, 1, 1, 1), RF_ENUM("act", "relu")}), RF_OK) << err.text;
+    rf_value x = input("x", {-1, 3, -1, -1}), w = constant("w", {4, 3, 3, 3}),
+             b = constant("b", {4});
+    ASSERT_EQ(add("conv2d", {x, w, b}, {RF_INTS("pad", 1, 1, 1, 1), RF_ENUM("act", "relu")}), RF_OK)
+        << err.text;
     ASSERT_EQ(rf_graph_output(g, "y", out[0], &err), RF_OK);
     ASSERT_EQ(rf_graph_set_min_size(g, x, 13, 14, &err), RF_OK);
     ASSERT_EQ(rf_graph_set_name(g, "tiny", &err), RF_OK);
@@ -96,8 +102,10 @@ TEST_F(Builder, NamesOfInputsConstantsAndOutputsAreUnique)
 {
     rf_value v, x = input("x", {1}), c = constant("c", {1});
     int64_t dims[] = {1};
-    expect_error(rf_graph_input(g, "x", RF_F32, 1, dims, &v, &err), "'x' is already used by an input");
-    expect_error(rf_graph_input(g, "c", RF_F32, 1, dims, &v, &err), "'c' is already used by a constant");
+    expect_error(rf_graph_input(g, "x", RF_F32, 1, dims, &v, &err),
+                 "'x' is already used by an input");
+    expect_error(rf_graph_input(g, "c", RF_F32, 1, dims, &v, &err),
+                 "'c' is already used by a constant");
     expect_error(rf_graph_input(g, "", RF_F32, 1, dims, &v, &err), "need a name");
     expect_error(rf_graph_const(g, nullptr, nullptr, &v, &err), "need a name");
     ASSERT_EQ(rf_graph_output(g, "y", x, &err), RF_OK);

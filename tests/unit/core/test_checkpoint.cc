@@ -9,10 +9,12 @@
 #include "runtime/core/checkpoint.h"
 #include "tests/support/support.h"
 
-namespace {
+namespace
+{
 
-class Checkpoint : public testing::Test {
-protected:
+class Checkpoint : public testing::Test
+{
+  protected:
     void SetUp() override
     {
         rf_hooks hooks = memory.hooks();

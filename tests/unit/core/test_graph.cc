@@ -6,10 +6,12 @@
 #include "runtime/core/graph.h"
 #include "tests/support/support.h"
 
-namespace {
+namespace
+{
 
-class GraphTest : public testing::Test {
-protected:
+class GraphTest : public testing::Test
+{
+  protected:
     void SetUp() override
     {
         ASSERT_EQ(rf_graph_create(nullptr, &g, &err), RF_OK);
@@ -41,13 +43,17 @@ protected:
     void node(const char *name, std::vector<rf_value> in, std::vector<rf_value> out)
     {
         rf_graph_node *n;
-        ASSERT_EQ(rf_graph_new_node(g, in.size() == 2 ? RF_OP_BINARY : RF_OP_UNARY, name, &n, &err), RF_OK);
+        ASSERT_EQ(rf_graph_new_node(g, in.size() == 2 ? RF_OP_BINARY : RF_OP_UNARY, name, &n, &err),
+                  RF_OK);
         for (rf_value v : in)
             n->in[n->n_in++] = v;
         for (rf_value v : out)
             n->out[n->n_out++] = v;
     }
-    void output(rf_value v) { ASSERT_EQ(rf_graph_output(g, ("y" + std::to_string(v)).c_str(), v, &err), RF_OK); }
+    void output(rf_value v)
+    {
+        ASSERT_EQ(rf_graph_output(g, ("y" + std::to_string(v)).c_str(), v, &err), RF_OK);
+    }
     std::string order() const
     {
         std::string s;
@@ -133,7 +139,8 @@ TEST_F(GraphTest, PruneKeepsANodeWithOneLiveOutput)
 
 TEST_F(GraphTest, SortPutsAppendedNodesBeforeTheirReadersAndKeepsTheRest)
 {
-    rf_value a = value("a"), b = value("b"), c = value("c"), late = value("late"), later = value("later");
+    rf_value a = value("a"), b = value("b"), c = value("c"), late = value("late"),
+             later = value("later");
     node("A", {x}, {a});
     node("B", {later}, {b});
     node("C", {b, a}, {c});

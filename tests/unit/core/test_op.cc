@@ -13,7 +13,8 @@
 
 #include "runtime/core/op.h"
 
-namespace {
+namespace
+{
 
 rf_attr ints(const char *key, std::vector<int64_t> values)
 {
@@ -99,7 +100,8 @@ TEST(Ops, DescribeDefaultsAndCutsToTheBuffer)
 {
     char text[400], tiny[8];
     rf_op_describe(RF_OP_CONV2D, text, sizeof text);
-    EXPECT_EQ(std::string(text).rfind("x, w, [bias], [res]; stride=1,1 pad=0,0,0,0 dilation=1,1", 0), 0u)
+    EXPECT_EQ(
+        std::string(text).rfind("x, w, [bias], [res]; stride=1,1 pad=0,0,0,0 dilation=1,1", 0), 0u)
         << text;
     EXPECT_TRUE(has(text, "pad_mode=constant|reflect|edge")) << text;
     rf_op_describe(RF_OP_CONV2D, tiny, sizeof tiny);
@@ -154,7 +156,8 @@ TEST(Attrs, ErrorsListWhatIsKnown)
     rf_attrs a;
     rf_attrs_default(RF_OP_CONV2D, &a);
     std::string text = set(RF_OP_CONV2D, &a, ints("strides", {1, 1}));
-    EXPECT_TRUE(has(text, "conv2d: no attribute 'strides', known: stride, pad, dilation, groups")) << text;
+    EXPECT_TRUE(has(text, "conv2d: no attribute 'strides', known: stride, pad, dilation, groups"))
+        << text;
     text = set(RF_OP_CONV2D, &a, word("act", "swish"));
     EXPECT_TRUE(has(text, "'act' is 'swish', known: none, relu, leaky")) << text;
     text = set(RF_OP_COPY, &a, ints("x", {1}));
@@ -167,7 +170,8 @@ TEST(Attrs, RefuseWrongCountsKindsAndRanges)
     rf_attrs_default(RF_OP_CONV2D, &a);
     EXPECT_TRUE(has(set(RF_OP_CONV2D, &a, ints("stride", {1})), "has 1 numbers, expected 2"));
     EXPECT_TRUE(has(set(RF_OP_CONV2D, &a, ints("groups", {1ll << 33})), "expected 32 bits"));
-    EXPECT_TRUE(has(set(RF_OP_CONV2D, &a, real("stride", 1)), "given as a number, expected integers"));
+    EXPECT_TRUE(
+        has(set(RF_OP_CONV2D, &a, real("stride", 1)), "given as a number, expected integers"));
     EXPECT_TRUE(has(set(RF_OP_CONV2D, &a, ints("act", {1})), "given as integers, expected a word"));
     EXPECT_TRUE(has(set(RF_OP_CONV2D, &a, word("act", nullptr)), "'(null)'"));
     EXPECT_TRUE(has(set(RF_OP_CONV2D, &a, real("act_alpha", NAN)), "not a number"));

@@ -10,13 +10,15 @@
 #include "runtime/base/half.h"
 #include "runtime/core/strided.h"
 
-namespace {
+namespace
+{
 
 rf_tensor shape(std::vector<int64_t> dims, rf_dtype dtype = RF_F32)
 {
     rf_tensor t;
     rf_error err;
-    EXPECT_EQ(rf_tensor_init(&t, dtype, (int)dims.size(), dims.data(), nullptr, &err), RF_OK) << err.text;
+    EXPECT_EQ(rf_tensor_init(&t, dtype, (int)dims.size(), dims.data(), nullptr, &err), RF_OK)
+        << err.text;
     return t;
 }
 

@@ -9,7 +9,8 @@
 #include "refold/graph.h"
 #include "runtime/exec/passes.h"
 
-namespace {
+namespace
+{
 
 struct Net {
     rf_graph *g = nullptr;
@@ -20,7 +21,8 @@ struct Net {
     rf_value input(const char *name, std::vector<int64_t> dims)
     {
         rf_value v = RF_NONE;
-        EXPECT_EQ(rf_graph_input(g, name, RF_F32, (int)dims.size(), dims.data(), &v, &err), RF_OK) << err.text;
+        EXPECT_EQ(rf_graph_input(g, name, RF_F32, (int)dims.size(), dims.data(), &v, &err), RF_OK)
+            << err.text;
         return v;
     }
     rf_value constant(std::vector<int64_t> dims)
@@ -38,13 +40,16 @@ struct Net {
     {
         rf_value v = RF_NONE;
         std::string name = kind + std::to_string(n_ops++);
-        EXPECT_EQ(rf_graph_add(g, kind, name.c_str(), in.data(), (int)in.size(), attrs.data(), (int)attrs.size(), &v, 1, &err), RF_OK)
+        EXPECT_EQ(rf_graph_add(g, kind, name.c_str(), in.data(), (int)in.size(), attrs.data(),
+                               (int)attrs.size(), &v, 1, &err),
+                  RF_OK)
             << err.text;
         return v;
     }
     rf_value conv(rf_value x, int64_t in, int64_t out)
     {
-        return op("conv2d", {x, constant({out, in, 3, 3}), constant({out})}, {RF_INTS("pad", 1, 1, 1, 1)});
+        return op("conv2d", {x, constant({out, in, 3, 3}), constant({out})},
+                  {RF_INTS("pad", 1, 1, 1, 1)});
     }
     void optimise(rf_value y)
     {
@@ -112,7 +117,8 @@ TEST(FuseConv, TakesReflectPaddingInFront)
 {
     Net n;
     rf_value x = n.input("x", image);
-    rf_value p = n.op("pad", {x}, {RF_INTS("pads", 0, 0, 1, 2, 0, 0, 1, 2), RF_ENUM("mode", "reflect")});
+    rf_value p =
+        n.op("pad", {x}, {RF_INTS("pads", 0, 0, 1, 2, 0, 0, 1, 2), RF_ENUM("mode", "reflect")});
     n.optimise(n.op("conv2d", {p, n.constant({8, 32, 3, 5})}));
     ASSERT_EQ(n.ops(), "conv2d");
     const rf_conv2d_attrs &a = n.g->nodes[0].attrs.conv2d;
@@ -138,7 +144,8 @@ TEST(ConstFold, EvaluatesNodesOfConstants)
 {
     Net n;
     rf_value x = n.input("x", {4, 8});
-    rf_value w = n.op("transpose", {n.op("unary", {n.constant({8, 8})}, {RF_ENUM("kind", "scale"), RF_REAL("alpha", 2)})});
+    rf_value w = n.op("transpose", {n.op("unary", {n.constant({8, 8})},
+                                         {RF_ENUM("kind", "scale"), RF_REAL("alpha", 2)})});
     n.optimise(n.op("matmul", {x, w}));
     ASSERT_EQ(n.ops(), "matmul");
     const rf_tensor &folded = n.g->values[n.g->nodes[0].in[1]].desc;
@@ -157,7 +164,9 @@ struct Attention {
         r = feature;
         rf_value mean = n.op("reduce", {r}, {RF_ENUM("kind", "mean"), RF_INTS("axes", 1)});
         rf_value max = n.op("reduce", {r}, {RF_ENUM("kind", "max"), RF_INTS("axes", 1)});
-        rf_value s = n.op("conv2d", {n.op("concat", {mean, max}), n.constant({1, 2, k, k}), n.constant({1})}, same);
+        rf_value s =
+            n.op("conv2d", {n.op("concat", {mean, max}), n.constant({1, 2, k, k}), n.constant({1})},
+                 same);
         rf_value gap = n.op("reduce", {r}, {RF_ENUM("kind", "mean"), RF_INTS("axes", 2, 3)});
         rf_value ca = n.op("conv2d", {gap, n.constant({c, c, 1, 1}), n.constant({c})});
         rf_value a = n.op("binary", {s, ca});
@@ -182,7 +191,8 @@ TEST(FuseAttention, FindsTheMixFormAndItsSum)
     rf_value x = n.input("x", image), y = n.conv(x, 32, 32);
     Attention a(n, n.op("binary", {x, y}), 32, 7, "reflect");
     rf_value q = n.op("unary", {a.p}, {RF_ENUM("kind", "sigmoid")});
-    rf_value inv = n.op("unary", {q}, {RF_ENUM("kind", "scale"), RF_REAL("alpha", -1), RF_REAL("beta", 1)});
+    rf_value inv =
+        n.op("unary", {q}, {RF_ENUM("kind", "scale"), RF_REAL("alpha", -1), RF_REAL("beta", 1)});
     rf_value first = n.op("binary", {a.r, n.op("binary", {q, x}, {RF_ENUM("kind", "mul")})});
     n.optimise(n.op("binary", {first, n.op("binary", {inv, y}, {RF_ENUM("kind", "mul")})}));
     EXPECT_EQ(n.ops(), "conv2d channel_stats conv2d pixel_attention");

@@ -11,7 +11,8 @@
 #include "runtime/exec/passes.h"
 #include "runtime/exec/plan.h"
 
-namespace {
+namespace
+{
 
 struct Planned {
     rf_graph *g = nullptr;
@@ -43,11 +44,13 @@ void expect_disjoint(const rf_plan *p)
     for (size_t a = 0; a < p->n_values; a++)
         for (size_t b = 0; b < a; b++) {
             const rf_plan_value &x = p->values[a], &y = p->values[b];
-            if (x.storage != RF_STORE_ARENA || y.storage != RF_STORE_ARENA || x.root != (rf_value)a || y.root != (rf_value)b)
+            if (x.storage != RF_STORE_ARENA || y.storage != RF_STORE_ARENA ||
+                x.root != (rf_value)a || y.root != (rf_value)b)
                 continue;
             if (x.last < 0 || y.last < 0 || x.last < y.first || y.last < x.first)
                 continue;
-            EXPECT_TRUE(x.offset + x.bytes <= y.offset || y.offset + y.bytes <= x.offset) << "values " << a << " and " << b;
+            EXPECT_TRUE(x.offset + x.bytes <= y.offset || y.offset + y.bytes <= x.offset)
+                << "values " << a << " and " << b;
         }
 }
 
@@ -64,7 +67,10 @@ TEST(Plan, NeverOverlapsLiveValuesInRandomGraphs)
         for (int i = 0; i < n; i++) {
             rf_value in[2] = {values[rng() % values.size()], values[rng() % values.size()]}, out;
             bool binary = rng() % 3;
-            ASSERT_EQ(rf_graph_add(p.g, binary ? "binary" : "unary", ("op" + std::to_string(i)).c_str(), in, binary ? 2 : 1, nullptr, 0, &out, 1, &p.err), RF_OK);
+            ASSERT_EQ(rf_graph_add(p.g, binary ? "binary" : "unary",
+                                   ("op" + std::to_string(i)).c_str(), in, binary ? 2 : 1, nullptr,
+                                   0, &out, 1, &p.err),
+                      RF_OK);
             values.push_back(out);
         }
         ASSERT_EQ(rf_graph_output(p.g, "y", values.back(), &p.err), RF_OK);
@@ -84,7 +90,9 @@ TEST(Plan, RunsAChainOfElementwiseOpsInOneBuffer)
     ASSERT_EQ(rf_graph_create(nullptr, &p.g, &p.err), RF_OK);
     ASSERT_EQ(rf_graph_input(p.g, "x", RF_F32, 2, dims, &v, &p.err), RF_OK);
     for (int i = 0; i < 6; i++)
-        ASSERT_EQ(rf_graph_add(p.g, "unary", ("relu" + std::to_string(i)).c_str(), &v, 1, nullptr, 0, &v, 1, &p.err), RF_OK);
+        ASSERT_EQ(rf_graph_add(p.g, "unary", ("relu" + std::to_string(i)).c_str(), &v, 1, nullptr,
+                               0, &v, 1, &p.err),
+                  RF_OK);
     ASSERT_EQ(rf_graph_output(p.g, "y", v, &p.err), RF_OK);
     p.make({64, 100});
     EXPECT_EQ(p.plan->arena_bytes, 64u * 100 * 4);

@@ -18,13 +18,15 @@
 
 #include <gtest/gtest.h>
 
-namespace rft {
+namespace rft
+{
 
 enum Layout { NCHW, NHWC };
 
 // A tensor that owns its elements, f32 or bf16.
-class Buffer {
-public:
+class Buffer
+{
+  public:
     Buffer(rf_dtype dtype, std::initializer_list<int64_t> dims, Layout layout = NCHW)
     {
         view = {};
@@ -62,7 +64,10 @@ public:
             set(i, uniform(random));
         return *this;
     }
-    void copy(const Buffer &from) { std::memcpy(view.data, from.view.data, rf_tensor_bytes(&view)); }
+    void copy(const Buffer &from)
+    {
+        std::memcpy(view.data, from.view.data, rf_tensor_bytes(&view));
+    }
     bool same_bytes(const Buffer &b) const
     {
         return std::memcmp(view.data, b.view.data, rf_tensor_bytes(&view)) == 0;
@@ -80,13 +85,14 @@ public:
 
     rf_tensor view;
 
-private:
+  private:
     std::vector<uint8_t> bytes;
     size_t offset;
 };
 
-class Node {
-public:
+class Node
+{
+  public:
     explicit Node(rf_op op)
     {
         rf_attrs_default(op, &attrs);
@@ -117,8 +123,9 @@ public:
 };
 
 // A kernel prepared for a node; frees everything and checks that nothing leaked.
-class Prepared {
-public:
+class Prepared
+{
+  public:
     Prepared(const rf_kernel *kernel, Node &node, int threads) : kernel(kernel)
     {
         rf_error err{};
@@ -149,7 +156,7 @@ public:
 
     rf_kernel_call call{};
 
-private:
+  private:
     const rf_kernel *kernel;
     rf_env *env = nullptr;
     size_t scratch_bytes;

@@ -11,16 +11,18 @@ void amx_emulated_product(const uint16_t *a, const uint16_t *b, float *c);
 void amx_emulated_misuse(void *p);
 }
 
-namespace {
+namespace
+{
 
 using rft::Buffer;
-using rft::Node;
 using rft::NHWC;
+using rft::Node;
 using rft::Prepared;
 
 // Only AVX512-BF16 is needed: the tiles are emulated, the end of a block is not.
-class AmxConv : public testing::Test {
-protected:
+class AmxConv : public testing::Test
+{
+  protected:
     void SetUp() override
     {
         if (!rf_cpu_get_features()->avx512_bf16)
@@ -108,7 +110,8 @@ TEST_F(AmxConv, EmulatedTilesAgreeWithTheReference)
 
 TEST_F(AmxConv, WeightsMayBeFloat)
 {
-    Buffer x(RF_BF16, {1, 32, 6, 6}, NHWC), w(RF_F32, {32, 32, 3, 3}), rounded(RF_BF16, {32, 32, 3, 3});
+    Buffer x(RF_BF16, {1, 32, 6, 6}, NHWC), w(RF_F32, {32, 32, 3, 3}),
+        rounded(RF_BF16, {32, 32, 3, 3});
     Buffer a(RF_BF16, {1, 32, 6, 6}, NHWC), b(RF_BF16, {1, 32, 6, 6}, NHWC);
     x.fill(1, 1);
     w.fill(2, 0.1f);
@@ -125,8 +128,9 @@ TEST_F(AmxConv, WeightsMayBeFloat)
 // r = relu(conv x + b) + x; x = conv r + b + x, the second in place.
 struct ResidualBlock {
     ResidualBlock(int n, int c, int mid, int h, int w)
-        : x(RF_BF16, {n, c, h, w}, NHWC), r(RF_BF16, {n, mid, h, w}, NHWC), w1(RF_BF16, {mid, c, 3, 3}),
-          w2(RF_BF16, {c, mid, 3, 3}), b1(RF_F32, {mid}), b2(RF_F32, {c})
+        : x(RF_BF16, {n, c, h, w}, NHWC), r(RF_BF16, {n, mid, h, w}, NHWC),
+          w1(RF_BF16, {mid, c, 3, 3}), w2(RF_BF16, {c, mid, 3, 3}), b1(RF_F32, {mid}),
+          b2(RF_F32, {c})
     {
         x.fill(1, 1);
         w1.fill(2, 1.7f / std::sqrt(9.0f * static_cast<float>(c)));
@@ -183,7 +187,8 @@ TEST_F(AmxConv, ChainsOnlyWhatAddsBackItsInput)
 
 TEST_F(AmxConv, RefusesWhatTilesCannotHold)
 {
-    Buffer x(RF_BF16, {1, 48, 6, 6}, NHWC), w(RF_BF16, {32, 48, 1, 1}), y(RF_BF16, {1, 32, 6, 6}, NHWC);
+    Buffer x(RF_BF16, {1, 48, 6, 6}, NHWC), w(RF_BF16, {32, 48, 1, 1}),
+        y(RF_BF16, {1, 32, 6, 6}, NHWC);
     w.fill(1, 1);
     Node node(RF_OP_CONV2D);
     node.in(&x).in(&w).out(&y);
@@ -212,7 +217,8 @@ TEST(AmxEmulator, MultipliesPairsAndFlushesDenormals)
         for (int n = 0; n < 16; n++) {
             float want = static_cast<float>(m * 16 + n);
             for (int k = 0; k < 32; k++)
-                want += rf_bf16_to_f32(a[m * 32 + k]) * rf_bf16_to_f32(b[k / 2 * 32 + n * 2 + k % 2]);
+                want +=
+                    rf_bf16_to_f32(a[m * 32 + k]) * rf_bf16_to_f32(b[k / 2 * 32 + n * 2 + k % 2]);
             ASSERT_EQ(c[m * 16 + n], want) << m << ", " << n;
         }
     std::fill(a.begin(), a.end(), uint16_t{1}); // the least denormal
