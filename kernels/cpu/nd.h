@@ -10,9 +10,10 @@
 #include "kernels/cpu/cpu.h"
 
 #define RF_ND_OPS 5
-#define RF_ND_TILE 1024   /* floats that the engines work on at once: a few operands fit in L1 */
-#define RF_ND_SMALL 16384 /* elements below which waking a second thread costs more than it gives  \
-                           */
+#define RF_ND_TILE 1024 /* floats that the engines work on at once: a few operands fit in L1 */
+#define RF_ND_SMALL                                                                                \
+    16384 /* elements below which waking a second thread costs more than it gives                  \
+           */
 
 /* dims[0] is the innermost. Operand 0 is the one whose memory order is followed. */
 typedef struct rf_nd {

@@ -390,6 +390,7 @@ struct Runner {
                         int replaced_in);
     std::string check_inputs(const std::vector<std::vector<uint8_t>> &before);
     std::string check_outputs(double *worst);
+    int64_t terms() const;
     std::string check_in_place();
     std::string all(double *worst);
     const std::vector<std::vector<double>> &oracle();
@@ -526,6 +527,19 @@ const std::vector<std::vector<uint8_t>> &Runner::exact_oracle()
     return cache[key] = std::move(results);
 }
 
+// Products in the sum of one output element, where it is long.
+int64_t Runner::terms() const
+{
+    const rf_op op = self.case_.op;
+    if (op == RF_OP_MATMUL)
+        return self.in_[0]
+            ->tensor.dims[self.in_[0]->tensor.rank - (self.attrs_.matmul.trans_a ? 2 : 1)];
+    if (op != RF_OP_CONV2D && op != RF_OP_CONV_TRANSPOSE2D)
+        return 1;
+    const rf_tensor &w = self.in_[1]->tensor;
+    return w.dims[op == RF_OP_CONV2D ? 1 : 0] * w.dims[2] * w.dims[3];
+}
+
 std::string Runner::check_outputs(double *worst)
 {
     for (size_t i = 0; i < out.size(); i++) {
@@ -540,7 +554,7 @@ std::string Runner::check_outputs(double *worst)
             return where + "elements differ from those of the reference";
         std::string wrong = exact ? ""
                                   : compare(self.case_.op, kernel.name, out[i]->tensor.dtype,
-                                            elements(out[i]->tensor), oracle()[i], worst);
+                                            terms(), elements(out[i]->tensor), oracle()[i], worst);
         if (!wrong.empty())
             return where + wrong;
     }

@@ -22,13 +22,14 @@ struct Exception {
 };
 const std::vector<Exception> &exceptions();
 
-// Bound of the normalised maximum error of sums of products stored as dtype.
-double reduce_bound(rf_dtype dtype);
+// Bound of the normalised maximum error of a sum of `terms` products, stored as dtype: f32 sums
+// drift with the square root of their length.
+double reduce_bound(rf_dtype dtype, int64_t terms);
 
 // Compares row-major elements. Returns "" or the first element that is wrong; *worst is raised to
 // the largest error as a multiple of the bound without exceptions.
-std::string compare(rf_op op, const char *kernel, rf_dtype dtype, const std::vector<double> &got,
-                    const std::vector<double> &want, double *worst);
+std::string compare(rf_op op, const char *kernel, rf_dtype dtype, int64_t terms,
+                    const std::vector<double> &got, const std::vector<double> &want, double *worst);
 
 } // namespace ops
 #endif

@@ -134,8 +134,9 @@ class Prepared
         EXPECT_TRUE(!kernel->can || kernel->can(&desc)) << kernel->name;
         call.args = desc.args;
         call.n_threads = threads;
-        if (kernel->prepare)
+        if (kernel->prepare) {
             EXPECT_EQ(kernel->prepare(&desc, &call.state, &err), RF_OK) << err.text;
+        }
         scratch_bytes = kernel->scratch ? kernel->scratch(&desc) : 0;
         call.scratch = rf_alloc(env, scratch_bytes, 64);
         std::memset(call.scratch, 0xff, scratch_bytes);
