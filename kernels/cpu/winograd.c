@@ -280,22 +280,39 @@ typedef struct pack_ctx {
     float *dst;
 } pack_ctx;
 
-/* U = G g G^T of one 3x3 filter, in double. */
-static void transform_g(const double g[9], double u[POINTS])
+/* One dimension of G g for GEMM_NB filters, in double. Values of a column are `step` doubles apart.
+ */
+static inline void transform_g(const double *g, int64_t step, double (*o)[GEMM_NB])
 {
-    static const double G[6][3] = {{.25, 0, 0},
-                                   {-1. / 6, -1. / 6, -1. / 6},
-                                   {-1. / 6, 1. / 6, -1. / 6},
-                                   {1. / 24, 1. / 12, 1. / 6},
-                                   {1. / 24, -1. / 12, 1. / 6},
-                                   {0, 0, 1}};
-    double t[6][3];
-    for (int i = 0; i < 6; i++)
-        for (int j = 0; j < 3; j++)
-            t[i][j] = G[i][0] * g[j] + G[i][1] * g[3 + j] + G[i][2] * g[6 + j];
-    for (int i = 0; i < 6; i++)
-        for (int j = 0; j < 6; j++)
-            u[i * 6 + j] = t[i][0] * G[j][0] + t[i][1] * G[j][1] + t[i][2] * G[j][2];
+    for (int j = 0; j < GEMM_NB; j++) {
+        double g0 = g[j], g1 = g[step + j], g2 = g[2 * step + j];
+        double even = g0 + g2, even4 = g0 / 24 + g2 / 6;
+        o[0][j] = g0 / 4;
+        o[1][j] = (even + g1) / -6;
+        o[2][j] = (even - g1) / -6;
+        o[3][j] = even4 + g1 / 12;
+        o[4][j] = even4 - g1 / 12;
+        o[5][j] = g2;
+    }
+}
+
+/* U = G g G^T of input channel i and GEMM_NB output channels, to dst[36 planes][GEMM_NB]. */
+static void pack_filters(const rf_tensor *w, int64_t oc, int64_t i, int64_t plane, float *dst)
+{
+    double g[9][GEMM_NB] = {{0}}, t[3][6][GEMM_NB], u[6][GEMM_NB];
+    int64_t n = w->dims[0] - oc < GEMM_NB ? w->dims[0] - oc : GEMM_NB;
+    for (int64_t j = 0; j < n; j++)
+        for (int k = 0; k < 9; k++)
+            g[k][j] = conv_at(w, (oc + j) * w->strides[0] + i * w->strides[1] +
+                                     k / 3 * w->strides[2] + k % 3 * w->strides[3]);
+    for (int k = 0; k < 3; k++)
+        transform_g(g[k], 3 * GEMM_NB, t[k]);
+    for (int r = 0; r < 6; r++) {
+        transform_g(t[0][r], 6 * GEMM_NB, u);
+        for (int k = 0; k < 6; k++)
+            for (int j = 0; j < GEMM_NB; j++)
+                dst[(r * 6 + k) * plane + j] = (float)u[k][j];
+    }
 }
 
 /* Input channels [begin, end) of all filters into [oc block][36][ic][GEMM_NB]. */
@@ -303,20 +320,10 @@ static void pack_channels(void *ctx, int64_t begin, int64_t end, int thread)
 {
     (void)thread;
     const pack_ctx *p = ctx;
-    const rf_tensor *w = p->w;
-    const int64_t oc = w->dims[0], ic = w->dims[1];
+    const int64_t oc = p->w->dims[0], ic = p->w->dims[1], plane = ic * GEMM_NB;
     for (int64_t ob = 0; ob < (oc + GEMM_NB - 1) / GEMM_NB; ob++)
         for (int64_t i = begin; i < end; i++)
-            for (int64_t j = 0; j < GEMM_NB; j++) {
-                double g[9] = {0}, u[POINTS];
-                int64_t o = ob * GEMM_NB + j;
-                for (int k = 0; o < oc && k < 9; k++)
-                    g[k] = conv_at(w, o * w->strides[0] + i * w->strides[1] +
-                                          k / 3 * w->strides[2] + k % 3 * w->strides[3]);
-                transform_g(g, u);
-                for (int k = 0; k < POINTS; k++)
-                    p->dst[((ob * POINTS + k) * ic + i) * GEMM_NB + j] = (float)u[k];
-            }
+            pack_filters(p->w, ob * GEMM_NB, i, plane, p->dst + ob * POINTS * plane + i * GEMM_NB);
 }
 
 static rf_status pack_weights(void *ctx, void *dst, rf_error *err)

@@ -19,6 +19,7 @@ struct rf_model {
     rf_graph *graph; /* folded, fused; never changes */
     rf_fold_audit audit;
     rf_pack_cache *packs;
+    rf_blob *file; /* mapped, constants may lie in it; NULL: loaded from memory or built */
     rf_model_info info;
     char format[32];
 };

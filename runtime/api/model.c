@@ -70,6 +70,10 @@ rf_status rf_model_load(const rf_model_params *params, rf_model **out, rf_error 
     RF_TRY_DONE(model_new(env, &m, err));
     RF_TRY_DONE(rf_load_checkpoint(env, blob, params->path, &ckpt, err));
     RF_TRY_DONE(build(m, ckpt, params->unfolded, err));
+    if (rf_blob_is_mapping(blob)) {
+        m->file = rf_blob_retain(blob);
+        rf_blob_forget(m->file);
+    }
     *out = m;
     m = NULL;
 done:
@@ -118,6 +122,7 @@ void rf_model_release(rf_model **model_ptr)
         return;
     rf_graph_destroy(&m->graph);
     rf_pack_cache_destroy(&m->packs);
+    rf_blob_release(&m->file);
     rf_fold_audit_free(&m->audit);
     rf_env *env = m->env;
     rf_free(env, m, sizeof *m);

@@ -134,6 +134,12 @@ void *rf_blob_mutable(rf_blob *blob)
     return blob->is_mapping ? NULL : blob->data;
 }
 
+void rf_blob_forget(const rf_blob *blob)
+{
+    if (blob->is_mapping && blob->data)
+        (void)madvise(blob->data, blob->bytes, MADV_DONTNEED);
+}
+
 size_t rf_blob_bytes(const rf_blob *blob)
 {
     return blob->bytes;

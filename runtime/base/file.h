@@ -28,6 +28,11 @@ void rf_blob_release(rf_blob **blob);
 const void *rf_blob_data(const rf_blob *blob);
 void *rf_blob_mutable(rf_blob *blob); /* NULL for mappings */
 size_t rf_blob_bytes(const rf_blob *blob);
+/* Gives the pages of a mapped file back to the system, which reads them again when they are next
+ * looked at: what was only read to be folded or packed need not stay in memory. Contents and
+ * address do not change. No effect on memory of the process.
+ * Threads: may run beside readers. */
+void rf_blob_forget(const rf_blob *blob);
 bool rf_blob_is_mapping(const rf_blob *blob);
 
 /* Atomic writer: write any number of times, then commit; destroy without commit leaves nothing. */
