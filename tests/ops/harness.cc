@@ -171,6 +171,14 @@ std::vector<double> elements(const rf_tensor &t)
     return values;
 }
 
+double largest(const std::vector<double> &values)
+{
+    double most = 0;
+    for (double v : values)
+        most = std::isfinite(v) ? std::max(most, std::fabs(v)) : most;
+    return most;
+}
+
 std::vector<uint8_t> element_bytes(const rf_tensor &t)
 {
     std::vector<uint8_t> bytes(rf_tensor_bytes(&t));
@@ -390,12 +398,16 @@ struct Runner {
                         int replaced_in);
     std::string check_inputs(const std::vector<std::vector<uint8_t>> &before);
     std::string check_outputs(double *worst);
-    int64_t terms() const;
+    std::string inputs_key() const;
+    int64_t products() const;
+    const Sums &sums(size_t output);
+    std::vector<std::vector<double>> run_in_f64(const rf_attrs &attrs, bool squared);
     std::string check_in_place();
     std::string all(double *worst);
     const std::vector<std::vector<double>> &oracle();
     const std::vector<std::vector<uint8_t>> &exact_oracle();
-    void run_reference(const std::vector<rf_tensor> &in, const std::vector<rf_tensor> &outs);
+    void run_reference(const rf_attrs &attrs, const std::vector<rf_tensor> &in,
+                       const std::vector<rf_tensor> &outs);
 };
 
 std::string Runner::prepare(bool with_packs)
@@ -453,11 +465,13 @@ std::string Runner::check_inputs(const std::vector<std::vector<uint8_t>> &before
     return "";
 }
 
-void Runner::run_reference(const std::vector<rf_tensor> &in, const std::vector<rf_tensor> &outs)
+void Runner::run_reference(const rf_attrs &attrs, const std::vector<rf_tensor> &in,
+                           const std::vector<rf_tensor> &outs)
 {
     size_t n;
     const rf_kernel *const *rows = rf_backend_ref.kernels(&n);
     rf_kernel_desc d = self.desc(1);
+    d.args.attrs = &attrs;
     std::vector<rf_tensor> out_copy = outs;
     for (size_t i = 0; i < in.size(); i++)
         d.args.in[i] = self.in_[i] ? &in[i] : nullptr;
@@ -472,21 +486,16 @@ void Runner::run_reference(const std::vector<rf_tensor> &in, const std::vector<r
         std::abort(); // a case that its own oracle refuses
 }
 
-// Results in float64 of the inputs as they are stored; the same for all layouts.
-const std::vector<std::vector<double>> &Runner::oracle()
+// The reference in float64 on the inputs as they are stored, or on their squares.
+std::vector<std::vector<double>> Runner::run_in_f64(const rf_attrs &attrs, bool squared)
 {
-    static std::map<std::string, std::vector<std::vector<double>>> cache;
-    const Variant &v = self.variant_;
-    std::string key =
-        self.case_.full_name() + " " + std::to_string(v.in) + " " + std::to_string(v.weights);
-    auto found = cache.find(key);
-    if (found != cache.end())
-        return found->second;
     std::vector<std::vector<double>> in(self.in_.size()), results(self.out_.size());
     std::vector<rf_tensor> in_desc(in.size()), out_desc(results.size());
     for (size_t i = 0; i < in.size(); i++)
         if (self.in_[i]) {
             in[i] = elements(self.in_[i]->tensor);
+            for (double &x : in[i])
+                x = squared ? x * x : x;
             in_desc[i] = self.in_[i]->tensor;
             in_desc[i].dtype = RF_F64;
             in_desc[i].data = in[i].data();
@@ -499,17 +508,31 @@ const std::vector<std::vector<double>> &Runner::oracle()
         results[i].resize((size_t)rf_tensor_elements(&out_desc[i]));
         out_desc[i].data = results[i].data();
     }
-    run_reference(in_desc, out_desc);
-    return cache[key] = std::move(results);
+    run_reference(attrs, in_desc, out_desc);
+    return results;
+}
+
+// What is the same for all layouts and results of a case.
+std::string Runner::inputs_key() const
+{
+    const Variant &v = self.variant_;
+    return self.case_.full_name() + " " + std::to_string(v.in) + " " + std::to_string(v.weights);
+}
+
+const std::vector<std::vector<double>> &Runner::oracle()
+{
+    static std::map<std::string, std::vector<std::vector<double>>> cache;
+    auto found = cache.find(inputs_key());
+    if (found == cache.end())
+        found = cache.emplace(inputs_key(), run_in_f64(self.attrs_, false)).first;
+    return found->second;
 }
 
 // Bytes that ref gives in the same dtypes: for ops that only move elements, and for integers.
 const std::vector<std::vector<uint8_t>> &Runner::exact_oracle()
 {
     static std::map<std::string, std::vector<std::vector<uint8_t>>> cache;
-    const Variant &v = self.variant_;
-    std::string key = self.case_.full_name() + " " + std::to_string(v.in) + " " +
-                      std::to_string(v.weights) + " " + std::to_string(v.out);
+    std::string key = inputs_key() + " " + std::to_string(self.variant_.out);
     auto found = cache.find(key);
     if (found != cache.end())
         return found->second;
@@ -523,21 +546,46 @@ const std::vector<std::vector<uint8_t>> &Runner::exact_oracle()
         rf_tensor_set_contiguous(&out_desc.back());
         out_desc.back().data = results.back().data();
     }
-    run_reference(in_desc, out_desc);
+    run_reference(self.attrs_, in_desc, out_desc);
     return cache[key] = std::move(results);
 }
 
-// Products in the sum of one output element, where it is long.
-int64_t Runner::terms() const
+// Products in the sum of one element; 0: the op is not linear in its first input.
+int64_t Runner::products() const
 {
     const rf_op op = self.case_.op;
+    const rf_tensor &x = self.in_[0]->tensor;
     if (op == RF_OP_MATMUL)
-        return self.in_[0]
-            ->tensor.dims[self.in_[0]->tensor.rank - (self.attrs_.matmul.trans_a ? 2 : 1)];
+        return x.dims[x.rank - (self.attrs_.matmul.trans_a ? 2 : 1)];
     if (op != RF_OP_CONV2D && op != RF_OP_CONV_TRANSPOSE2D)
-        return 1;
+        return 0;
     const rf_tensor &w = self.in_[1]->tensor;
-    return w.dims[op == RF_OP_CONV2D ? 1 : 0] * w.dims[2] * w.dims[3];
+    return (op == RF_OP_CONV2D ? w.dims[1] : w.dims[0] / self.attrs_.conv_transpose2d.groups) *
+           w.dims[2] * w.dims[3];
+}
+
+// The reference without activation, on the inputs and on their squares.
+const Sums &Runner::sums(size_t output)
+{
+    static std::map<std::string, Sums> cache;
+    std::string key = inputs_key() + " " + std::to_string(output);
+    auto found = cache.find(key);
+    if (found != cache.end())
+        return found->second;
+    Sums s = {products(), 0, 0};
+    if (!s.products) {
+        s.peak = largest(oracle()[output]);
+        return cache[key] = s;
+    }
+    rf_attrs attrs = self.attrs_;
+    (self.case_.op == RF_OP_MATMUL             ? attrs.matmul.act
+     : self.case_.op == RF_OP_CONV_TRANSPOSE2D ? attrs.conv_transpose2d.act
+                                               : attrs.conv2d.act) = RF_ACT_NONE;
+    s.peak = largest(run_in_f64(attrs, false)[output]);
+    if (self.case_.op == RF_OP_MATMUL)
+        attrs.matmul.alpha *= attrs.matmul.alpha;
+    s.spread = std::sqrt(largest(run_in_f64(attrs, true)[output]));
+    return cache[key] = s;
 }
 
 std::string Runner::check_outputs(double *worst)
@@ -554,7 +602,7 @@ std::string Runner::check_outputs(double *worst)
             return where + "elements differ from those of the reference";
         std::string wrong = exact ? ""
                                   : compare(self.case_.op, kernel.name, out[i]->tensor.dtype,
-                                            terms(), elements(out[i]->tensor), oracle()[i], worst);
+                                            sums(i), elements(out[i]->tensor), oracle()[i], worst);
         if (!wrong.empty())
             return where + wrong;
     }
