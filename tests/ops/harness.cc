@@ -65,24 +65,6 @@ double draw(const Token &t, Random &random)
     return is_float(t.dtype) ? 2 * u - 1 : std::floor(u * 201) - 100;
 }
 
-void put(const rf_tensor &t, int64_t offset, double v)
-{
-    char *p = (char *)t.data + (size_t)offset * rf_dtype_bytes(t.dtype);
-    float f = (float)v;
-    uint16_t h = t.dtype == RF_F16 ? rf_f32_to_f16(f) : rf_f32_to_bf16(f);
-    int64_t n = is_float(t.dtype) ? 0 : (int64_t)v;
-    if (t.dtype == RF_BOOL)
-        n = n & 1;
-    if (t.dtype == RF_F32)
-        std::memcpy(p, &f, 4);
-    else if (t.dtype == RF_F64)
-        std::memcpy(p, &v, 8);
-    else if (is_float(t.dtype))
-        std::memcpy(p, &h, 2);
-    else
-        std::memcpy(p, &n, rf_dtype_bytes(t.dtype)); // little endian
-}
-
 // Calls fn(offset) for every element in row-major order.
 template <typename Fn> void each_offset(const rf_tensor &t, Fn fn)
 {
@@ -132,6 +114,24 @@ std::vector<uint8_t> element_bytes(const rf_tensor &t)
 }
 
 } // namespace
+
+void put(const rf_tensor &t, int64_t offset, double v)
+{
+    char *p = (char *)t.data + (size_t)offset * rf_dtype_bytes(t.dtype);
+    float f = (float)v;
+    uint16_t h = t.dtype == RF_F16 ? rf_f32_to_f16(f) : rf_f32_to_bf16(f);
+    int64_t n = is_float(t.dtype) ? 0 : (int64_t)v;
+    if (t.dtype == RF_BOOL)
+        n = n & 1;
+    if (t.dtype == RF_F32)
+        std::memcpy(p, &f, 4);
+    else if (t.dtype == RF_F64)
+        std::memcpy(p, &v, 8);
+    else if (is_float(t.dtype))
+        std::memcpy(p, &h, 2);
+    else
+        std::memcpy(p, &n, rf_dtype_bytes(t.dtype)); // little endian
+}
 
 Buffer::Buffer(const rf_tensor &desc, bool misaligned) : tensor(desc)
 {

@@ -19,6 +19,9 @@
 namespace ops
 {
 
+// Converts v to the tensor's dtype and stores it `offset` elements from its data.
+void put(const rf_tensor &t, int64_t offset, double v);
+
 // Elements between guard zones.
 class Buffer
 {
