@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Folds against the unfolded arithmetic in float64: DEA-1, BN-1 and REP-1 of design/reparam.md.
-// Graphs are float64 throughout and run node by node on the reference kernels, so that a fold has to
-// agree to 1e-12 (T1), borders included.
+// Graphs are float64 throughout and run node by node on the reference kernels, so that a fold has
+// to agree to 1e-12 (T1), borders included.
 #include <cmath>
 #include <cstring>
 #include <memory>
@@ -11,7 +11,8 @@
 #include "runtime/fold/fold.h"
 #include "tests/support/support.h"
 
-namespace {
+namespace
+{
 
 using Doubles = std::vector<double>;
 
@@ -41,8 +42,9 @@ rf_attr ints(const char *key, std::vector<int64_t> values)
     return a;
 }
 
-class Fold : public testing::Test {
-protected:
+class Fold : public testing::Test
+{
+  protected:
     void SetUp() override
     {
         ASSERT_EQ(rf_graph_create(nullptr, &g, &err), RF_OK);
@@ -60,7 +62,8 @@ protected:
         EXPECT_EQ(rf_graph_input(g, "x", RF_F64, (int)dims.size(), dims.data(), &v, &err), RF_OK);
         return v;
     }
-    rf_value constant(const std::string &name, std::vector<int64_t> dims, double low = -1, double high = 1)
+    rf_value constant(const std::string &name, std::vector<int64_t> dims, double low = -1,
+                      double high = 1)
     {
         Doubles d = random_doubles(name, count(dims), low, high);
         rf_tensor t;
@@ -74,12 +77,16 @@ protected:
     {
         rf_value v = RF_NONE;
         EXPECT_EQ(rf_graph_add(g, op, name.c_str(), in.data(), (int)in.size(), attrs.data(),
-                               (int)attrs.size(), &v, 1, &err), RF_OK) << err.text;
+                               (int)attrs.size(), &v, 1, &err),
+                  RF_OK)
+            << err.text;
         return v;
     }
-    rf_value conv(const std::string &name, rf_value x, std::vector<int64_t> w, std::vector<rf_attr> attrs)
+    rf_value conv(const std::string &name, rf_value x, std::vector<int64_t> w,
+                  std::vector<rf_attr> attrs)
     {
-        return add("conv2d", name, {x, constant(name + ".weight", w), constant(name + ".bias", {w[0]})}, attrs);
+        return add("conv2d", name,
+                   {x, constant(name + ".weight", w), constant(name + ".bias", {w[0]})}, attrs);
     }
     // Variances over twelve decades, gammas of both signs.
     rf_value norm(const std::string &name, rf_value x, int64_t c)
@@ -91,11 +98,18 @@ protected:
         rf_value v;
         EXPECT_EQ(rf_tensor_init(&t, RF_F64, 1, &c, var.data(), &err), RF_OK);
         EXPECT_EQ(rf_graph_const(g, (name + ".var").c_str(), &t, &v, &err), RF_OK);
-        return add("batch_norm", name, {x, constant(name + ".weight", {c}), constant(name + ".bias", {c}),
-                                        constant(name + ".mean", {c}), v});
+        return add("batch_norm", name,
+                   {x, constant(name + ".weight", {c}), constant(name + ".bias", {c}),
+                    constant(name + ".mean", {c}), v});
     }
-    rf_value sum(const std::string &name, rf_value a, rf_value b) { return add("binary", name, {a, b}); }
-    void output(rf_value v, const char *name = "y") { ASSERT_EQ(rf_graph_output(g, name, v, &err), RF_OK); }
+    rf_value sum(const std::string &name, rf_value a, rf_value b)
+    {
+        return add("binary", name, {a, b});
+    }
+    void output(rf_value v, const char *name = "y")
+    {
+        ASSERT_EQ(rf_graph_output(g, name, v, &err), RF_OK);
+    }
 
     Doubles run()
     {
@@ -104,8 +118,9 @@ protected:
         for (size_t v = 0; v < g->n_values; v++)
             desc[v] = g->values[v].desc;
         data[(size_t)g->inputs[0]] = random_doubles("x", count(x_dims), -1, 1);
-        EXPECT_EQ(rf_tensor_init(&desc[(size_t)g->inputs[0]], RF_F64, (int)x_dims.size(), x_dims.data(),
-                                 data[(size_t)g->inputs[0]].data(), &err), RF_OK);
+        EXPECT_EQ(rf_tensor_init(&desc[(size_t)g->inputs[0]], RF_F64, (int)x_dims.size(),
+                                 x_dims.data(), data[(size_t)g->inputs[0]].data(), &err),
+                  RF_OK);
         for (size_t i = 0; i < g->n_nodes; i++) {
             const rf_graph_node &n = g->nodes[i];
             rf_kernel_desc k = {};
@@ -117,7 +132,8 @@ protected:
             Doubles &to = data[(size_t)n.out[0]];
             to.resize((size_t)rf_tensor_elements(&out));
             rf_tensor dense;
-            EXPECT_EQ(rf_tensor_init(&dense, out.dtype, out.rank, out.dims, to.data(), &err), RF_OK);
+            EXPECT_EQ(rf_tensor_init(&dense, out.dtype, out.rank, out.dims, to.data(), &err),
+                      RF_OK);
             out = dense;
             size_t n_kernels;
             const rf_kernel *kernel = rf_backend_ref.kernels(&n_kernels)[n.op];
@@ -164,8 +180,11 @@ TEST_F(Fold, NormAfterConvolutionOfAnyGroupsAndDilation)
     int k = 0;
     for (int64_t groups : {1, 2, 8}) {
         std::string name = "c" + std::to_string(k++);
-        y = norm(name + ".bn", conv(name, y, {8, 8 / groups, 3, 3},
-                                    {ints("pad", {2, 2, 2, 2}), ints("dilation", {2, 2}), ints("groups", {groups})}), 8);
+        y = norm(
+            name + ".bn",
+            conv(name, y, {8, 8 / groups, 3, 3},
+                 {ints("pad", {2, 2, 2, 2}), ints("dilation", {2, 2}), ints("groups", {groups})}),
+            8);
     }
     output(y);
     EXPECT_EQ(fold(), "conv2d conv2d conv2d");
@@ -180,10 +199,13 @@ TEST_F(Fold, NormAfterConvolutionOfAnyGroupsAndDilation)
 TEST_F(Fold, NormAfterTransposedConvolutionAndMatmul)
 {
     rf_value y = input({1, 4, 5, 6});
-    y = norm("bn", add("conv_transpose2d", "up", {y, constant("up.weight", {4, 3, 3, 3})},
-                       {ints("stride", {2, 2}), ints("groups", {2})}), 6);
+    y = norm("bn",
+             add("conv_transpose2d", "up", {y, constant("up.weight", {4, 3, 3, 3})},
+                 {ints("stride", {2, 2}), ints("groups", {2})}),
+             6);
     y = add("reshape", "flat", {y}, {ints("dims", {-1, 143})});
-    y = norm("bn2", add("matmul", "fc", {y, constant("fc.weight", {9, 143})}, {ints("trans_b", {1})}), 9);
+    y = norm("bn2",
+             add("matmul", "fc", {y, constant("fc.weight", {9, 143})}, {ints("trans_b", {1})}), 9);
     output(y);
     EXPECT_EQ(fold(), "conv_transpose2d reshape matmul");
 }
@@ -192,7 +214,8 @@ TEST_F(Fold, NormBeforeConvolutionOnlyWithoutABorderOfZeros)
 {
     rf_value y = input({1, 4, 8, 8});
     y = conv("a", norm("bn", y, 4), {6, 2, 3, 3}, {ints("groups", {2})});
-    y = conv("b", norm("bn2", add("unary", "relu", {y}), 6), {3, 6, 3, 3}, {ints("pad", {1, 1, 1, 1})});
+    y = conv("b", norm("bn2", add("unary", "relu", {y}), 6), {3, 6, 3, 3},
+             {ints("pad", {1, 1, 1, 1})});
     output(y);
     EXPECT_EQ(fold(), "conv2d unary batch_norm conv2d");
 }
@@ -222,10 +245,14 @@ TEST_F(Fold, RepVggBlocksBecomeOneConvolution)
         TearDown();
         SetUp();
         rf_value x = input({2, 6, 7, 9});
-        rf_value a = norm("bn3", add("conv2d", "c3", {x, constant("w3", {6, 6 / groups, 3, 3})},
-                                     {ints("pad", {1, 1, 1, 1}), ints("groups", {groups})}), 6);
-        rf_value b = norm("bn1", add("conv2d", "c1", {x, constant("w1", {6, 6 / groups, 1, 1})},
-                                     {ints("groups", {groups})}), 6);
+        rf_value a = norm("bn3",
+                          add("conv2d", "c3", {x, constant("w3", {6, 6 / groups, 3, 3})},
+                              {ints("pad", {1, 1, 1, 1}), ints("groups", {groups})}),
+                          6);
+        rf_value b = norm("bn1",
+                          add("conv2d", "c1", {x, constant("w1", {6, 6 / groups, 1, 1})},
+                              {ints("groups", {groups})}),
+                          6);
         output(add("unary", "relu", {sum("s2", sum("s1", a, b), norm("bn0", x, 6))}));
         EXPECT_EQ(fold(), "conv2d unary");
         EXPECT_EQ(audit.n_records, 3u);
@@ -239,8 +266,9 @@ TEST_F(Fold, StridedBranchesPoolsAndForeignTermsKeepTheirPlace)
     rf_value other = add("unary", "o", {conv("p", x, {4, 4, 1, 1}, {s2})});
     rf_value a = conv("c5", x, {4, 4, 5, 5}, {s2, ints("pad", {2, 2, 2, 2})});
     rf_value b = conv("c3", x, {4, 4, 3, 3}, {s2, ints("pad", {1, 1, 1, 1})});
-    rf_value p = add("pool2d", "pool", {x}, {s2, ints("kernel", {3, 3}), ints("pad", {1, 1, 1, 1}),
-                                             ints("count_include_pad", {1}), RF_ENUM("kind", "avg")});
+    rf_value p = add("pool2d", "pool", {x},
+                     {s2, ints("kernel", {3, 3}), ints("pad", {1, 1, 1, 1}),
+                      ints("count_include_pad", {1}), RF_ENUM("kind", "avg")});
     output(sum("s3", sum("s2", sum("s1", a, other), b), p));
     EXPECT_EQ(fold(), "conv2d unary conv2d binary");
 }
@@ -259,8 +287,9 @@ TEST_F(Fold, APlainResidualStaysAndAcNetArmsJoin)
 TEST_F(Fold, RefusesImpossibleVariances)
 {
     rf_value x = input({1, 2, 4, 4}), c = conv("c", x, {2, 2, 1, 1}, {});
-    output(add("batch_norm", "bn", {c, constant("s", {2}), constant("b", {2}), constant("m", {2}),
-                                    constant("v", {2}, -2, -1)}));
+    output(add("batch_norm", "bn",
+               {c, constant("s", {2}), constant("b", {2}), constant("m", {2}),
+                constant("v", {2}, -2, -1)}));
     EXPECT_EQ(rf_fold_graph(g, &audit, &err), RF_ERR_FORMAT);
     EXPECT_NE(strstr(err.text, "batch_norm 'bn': variance of channel 0"), nullptr) << err.text;
 }
@@ -279,8 +308,9 @@ TEST_F(Fold, RoundsOnceAndRefusesWhatDoesNotFit)
     EXPECT_NE(strstr(err.text, "'huge' is 1e+300"), nullptr) << err.text;
 }
 
-class KeyFold : public testing::Test {
-protected:
+class KeyFold : public testing::Test
+{
+  protected:
     void SetUp() override
     {
         ASSERT_EQ(rf_env_create(nullptr, &env, nullptr), RF_OK);
@@ -294,14 +324,18 @@ protected:
         EXPECT_EQ(rf_env_bytes(env), 0u);
         rf_env_release(&env);
     }
-    const double *put(const std::string &name, std::vector<int64_t> dims, double low = -1, double high = 1)
+    const double *put(const std::string &name, std::vector<int64_t> dims, double low = -1,
+                      double high = 1)
     {
         Doubles d = random_doubles(name, count(dims), low, high);
         rf_blob *blob;
         rf_tensor t;
         EXPECT_EQ(rf_blob_copy(env, d.data(), d.size() * sizeof(double), &blob, &err), RF_OK);
-        EXPECT_EQ(rf_tensor_init(&t, RF_F64, (int)dims.size(), dims.data(), rf_blob_mutable(blob), &err), RF_OK);
-        EXPECT_EQ(rf_checkpoint_add(ckpt, name.data(), name.size(), &t, blob, &err), RF_OK) << err.text;
+        EXPECT_EQ(
+            rf_tensor_init(&t, RF_F64, (int)dims.size(), dims.data(), rf_blob_mutable(blob), &err),
+            RF_OK);
+        EXPECT_EQ(rf_checkpoint_add(ckpt, name.data(), name.size(), &t, blob, &err), RF_OK)
+            << err.text;
         rf_blob_release(&blob);
         return (const double *)t.data;
     }
@@ -332,17 +366,21 @@ protected:
     rf_error err = {};
 };
 
-// What the branches do to pixels, written without kernels: differences of neighbours, zeros outside.
-double literal(const Doubles *w, const Doubles &x, int64_t pair, int64_t c, int y0, int x0, int size)
+// What the branches do to pixels, written without kernels: differences of neighbours, zeros
+// outside.
+double literal(const Doubles *w, const Doubles &x, int64_t pair, int64_t c, int y0, int x0,
+               int size)
 {
     static const int ring[8] = {0, 1, 2, 5, 8, 7, 6, 3}; // clockwise
     double p[9], v = 0;
     for (int t = 0; t < 9; t++) {
         int y = y0 + t / 3 - 1, xx = x0 + t % 3 - 1;
-        p[t] = y < 0 || xx < 0 || y >= size || xx >= size ? 0 : x[(size_t)((c * size + y) * size + xx)];
+        p[t] = y < 0 || xx < 0 || y >= size || xx >= size ? 0
+                                                          : x[(size_t)((c * size + y) * size + xx)];
     }
-    const double *w9[5] = {&w[0][(size_t)pair * 9], &w[1][(size_t)pair * 3], &w[2][(size_t)pair * 3],
-                           &w[3][(size_t)pair * 9], &w[4][(size_t)pair * 9]};
+    const double *w9[5] = {&w[0][(size_t)pair * 9], &w[1][(size_t)pair * 3],
+                           &w[2][(size_t)pair * 3], &w[3][(size_t)pair * 9],
+                           &w[4][(size_t)pair * 9]};
     for (int t = 0; t < 9; t++)
         v += w9[0][t] * (p[t] - p[4]) + w9[4][t] * p[t];
     for (int i = 0; i < 3; i++)
@@ -357,7 +395,8 @@ TEST_F(KeyFold, DeconvTapsAreTheBranchesArithmetic)
     put_block("level1");
     Doubles w[5], x = random_doubles("image", C * 25, -1, 1);
     for (int k = 0; k < 5; k++)
-        w[k] = get("level1.conv1.conv1_" + std::to_string(k + 1) + (k < 4 ? ".conv" : "") + ".weight");
+        w[k] =
+            get("level1.conv1.conv1_" + std::to_string(k + 1) + (k < 4 ? ".conv" : "") + ".weight");
     ASSERT_EQ(rf_fold_checkpoint(ckpt, true, &audit, &err), RF_OK) << err.text;
     EXPECT_EQ(ckpt->n_entries, 2u);
     Doubles folded = get("level1.conv1.weight");
@@ -371,7 +410,8 @@ TEST_F(KeyFold, DeconvTapsAreTheBranchesArithmetic)
                     for (int t = 0; t < 9; t++) {
                         int iy = y + t / 3 - 1, ix = xx + t % 3 - 1;
                         if (iy >= 0 && ix >= 0 && iy < 5 && ix < 5)
-                            got += folded[(size_t)((o * C + c) * 9 + t)] * x[(size_t)((c * 5 + iy) * 5 + ix)];
+                            got += folded[(size_t)((o * C + c) * 9 + t)] *
+                                   x[(size_t)((c * 5 + iy) * 5 + ix)];
                     }
                 }
                 peak = std::fmax(peak, std::fabs(want));
@@ -411,8 +451,8 @@ TEST_F(KeyFold, UnfoldedBranchesAddUpToTheFoldedKernel)
 TEST_F(KeyFold, EachMissingBranchIsNamed)
 {
     for (int k = 0; k < 10; k++) {
-        std::string key = "b.conv1.conv1_" + std::to_string(k / 2 + 1) + (k / 2 < 4 ? ".conv" : "") +
-                          (k % 2 ? ".bias" : ".weight");
+        std::string key = "b.conv1.conv1_" + std::to_string(k / 2 + 1) +
+                          (k / 2 < 4 ? ".conv" : "") + (k % 2 ? ".bias" : ".weight");
         TearDown();
         SetUp();
         put_block("b");
@@ -429,7 +469,9 @@ TEST_F(KeyFold, WrongShapesNameKeyFoundAndExpected)
     rf_checkpoint_remove(ckpt, "b.conv1.conv1_3.conv.weight");
     put("b.conv1.conv1_3.conv.weight", {C, C, 4});
     EXPECT_EQ(rf_fold_checkpoint(ckpt, true, &audit, &err), RF_ERR_FORMAT);
-    EXPECT_NE(strstr(err.text, "'b.conv1.conv1_3.conv.weight' is (3,3,4), expected (3,3,3)"), nullptr) << err.text;
+    EXPECT_NE(strstr(err.text, "'b.conv1.conv1_3.conv.weight' is (3,3,4), expected (3,3,3)"),
+              nullptr)
+        << err.text;
 }
 
 TEST_F(KeyFold, RepVggKeysBecomeOneKernel)
@@ -452,9 +494,10 @@ TEST_F(KeyFold, RepVggKeysBecomeOneKernel)
     for (size_t o = 0; o < 4; o++)
         for (size_t i = 0; i < 2; i++)
             for (size_t t = 0; t < 9; t++)
-                want[(o * 2 + i) * 9 + t] = scale("s.rbr_dense.bn", o) * w3[(o * 2 + i) * 9 + t] +
-                                            (t == 4 ? scale("s.rbr_1x1.bn", o) * w1[o * 2 + i] : 0) +
-                                            (t == 4 && i == o % 2 ? scale("s.rbr_identity", o) : 0);
+                want[(o * 2 + i) * 9 + t] =
+                    scale("s.rbr_dense.bn", o) * w3[(o * 2 + i) * 9 + t] +
+                    (t == 4 ? scale("s.rbr_1x1.bn", o) * w1[o * 2 + i] : 0) +
+                    (t == 4 && i == o % 2 ? scale("s.rbr_identity", o) : 0);
     ASSERT_EQ(rf_fold_checkpoint(ckpt, true, &audit, &err), RF_OK) << err.text;
     EXPECT_EQ(ckpt->n_entries, 2u);
     Doubles got = get("s.rbr_reparam.weight");
