@@ -10,7 +10,7 @@
  *   4 angular     every ring tap minus its neighbour on the ring
  *   5 vanilla     as it is
  *
- * Keys: <block>.conv1.conv1_{1..4}.conv.{weight,bias} and <block>.conv1.conv1_5.{weight,bias} become
+ * Keys: <block>.conv1.conv1_{1..4}.conv.{weight,bias}, <block>.conv1.conv1_5.{weight,bias} become
  * <block>.conv1.{weight,bias}; a file may mix folded and unfolded blocks.
  */
 #include "runtime/core/strided.h"
