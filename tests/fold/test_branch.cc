@@ -180,9 +180,6 @@ TEST(FoldBranch, IllegalBranchesStayUnfolded)
               kept)
         << "dilation";
     EXPECT_EQ(beside("conv2d", {4, 4, 1, 1}, {word("act", "relu")}), kept) << "activation";
-    EXPECT_EQ(beside("conv2d", {4, 4, 1, 1}, {ints("stride", {4, 4}), ints("pad", {16, 16, 8, 8})}),
-              kept)
-        << "stride, though the output is as large";
     EXPECT_EQ(beside("conv2d", {4, 4, 1, 1}, {ints("pad", {1, 0, -1, 0})},
                      {ints("pad", {2, 2, 2, 2}), ints("dilation", {2, 2})}),
               kept)
@@ -192,6 +189,16 @@ TEST(FoldBranch, IllegalBranchesStayUnfolded)
     EXPECT_EQ(beside("pool2d", {}, {k3, pad1, avg, include}), "conv2d") << "the legal one";
     EXPECT_EQ(beside("pool2d", {}, {k3, pad1, avg, include}, {pad1, reflect}), pooled) << "border";
     EXPECT_EQ(beside("pool2d", {}, {k3, pad1}), pooled) << "maximum";
+}
+
+// One pixel is all that both strides see, but the graph may be asked for more.
+TEST(FoldBranch, BranchesOfOtherStridesStayEvenWhereOutputsAreEqual)
+{
+    Net64 net;
+    rf_value x = net.input({1, 4, 1, 1});
+    net.output(net.sum("s", net.conv("a", x, {4, 4, 3, 3}, {pad1}),
+                       net.conv("b", x, {4, 4, 1, 1}, {ints("stride", {2, 2})})));
+    EXPECT_EQ(net.fold(), "conv2d conv2d binary");
 }
 
 TEST(FoldBranch, BranchesOfOtherTensorsOrWithOtherReadersStay)

@@ -159,6 +159,8 @@ def pool2d_cases():
         pool2d(f"{kind}_ceil_pad", (1, 1, 5, 6), kind=kind, kernel=(3, 3), stride=(3, 2),
                pad=(1, 1, 1, 1), ceil_mode=1)
         # the last window would start in the trailing padding: dropped
+        pool2d(f"{kind}_ceil_drops_edge", (1, 1, 5, 5), kind=kind, kernel=(2, 2), stride=(3, 3),
+               pad=(1, 1, 1, 1), ceil_mode=1)
         pool2d(f"{kind}_ceil_drops", (1, 1, 4, 4), kind=kind, kernel=(2, 2), stride=(3, 3),
                pad=(1, 1, 1, 1), ceil_mode=1)
     pool2d("avg_include", (1, 2, 4, 5), kind="avg", kernel=(3, 3), stride=(2, 2), pad=(1, 1, 1, 1),
