@@ -65,8 +65,9 @@ class Instance
     mutable std::vector<rf_tensor> out_; // descriptions, no data
 };
 
-// Runs a case on every kernel of a table that accepts it; "" or the first problem, with its trace.
-// *n_runs counts the kernels.
+// Runs a case on every kernel of a table that accepts it, aligned on one thread and misaligned on
+// two (with RF_TEST_QUICK every variant in one of these ways); "" or the first problem, with its
+// trace. *n_runs counts the kernels.
 std::string run_case(const Case &c, const rf_backend *backend, const rf_kernel *const *kernels,
                      size_t n_kernels, bool reference, int *n_runs, double *worst = nullptr);
 
