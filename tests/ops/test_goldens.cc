@@ -132,6 +132,81 @@ struct Stored {
     }
 };
 
+void compare_reals(const std::vector<double> &want, const rf_tensor &t)
+{
+    std::vector<double> got(want.size());
+    rf_tensor_pack_f64(&t, got.data());
+    double largest = 0;
+    for (double v : want)
+        largest = std::isfinite(v) ? std::fmax(largest, std::fabs(v)) : largest;
+    for (size_t i = 0; i < want.size(); i++) {
+        double half_ulp = t.dtype == RF_F32 ? 0x1p-24 * std::fabs(want[i]) : 0;
+        if (std::isfinite(want[i]))
+            EXPECT_NEAR(got[i], want[i], 1e-12 * largest + half_ulp) << "element " << i;
+        else if (std::isnan(want[i]))
+            EXPECT_TRUE(std::isnan(got[i])) << "element " << i << ": " << got[i];
+        else
+            EXPECT_EQ(got[i], want[i]) << "element " << i;
+    }
+}
+
+void compare(const Tensor &want, const Stored &got)
+{
+    std::vector<int64_t> dims(got.desc.dims, got.desc.dims + got.desc.rank);
+    ASSERT_EQ(dims, want.dims);
+    ASSERT_TRUE(want.any_float || want.dtype == got.desc.dtype);
+    if (want.any_float) {
+        compare_reals(want.reals, got.desc);
+        return;
+    }
+    Stored exact;
+    exact.desc = got.desc;
+    exact.allocate();
+    exact.fill(want);
+    size_t item = rf_dtype_bytes(got.desc.dtype);
+    for (size_t i = 0; i < want.count(); i++)
+        EXPECT_EQ(std::memcmp(&exact.bytes[i * item], &got.bytes[i * item], item), 0)
+            << "element " << i;
+}
+
+void run(const Golden &golden, rf_dtype floats)
+{
+    std::vector<Stored> in(golden.in.size()), out(golden.out.size());
+    rf_attrs attrs;
+    rf_error err = {};
+    int n_out = 1;
+    ASSERT_LT(golden.op, RF_OP_COUNT);
+    ASSERT_EQ(ops::parse_attrs(golden.op, golden.attrs, &attrs, &n_out), "");
+    ASSERT_EQ(n_out, (int)out.size());
+    rf_kernel_desc d = {};
+    d.args.op = golden.op;
+    d.args.attrs = &attrs;
+    d.args.n_in = (int32_t)in.size();
+    d.args.n_out = n_out;
+    for (size_t i = 0; i < in.size(); i++)
+        if (!golden.in[i].absent) {
+            const Tensor &t = golden.in[i];
+            in[i].desc.dtype = t.any_float ? floats : t.dtype;
+            in[i].desc.rank = (int32_t)t.dims.size();
+            std::copy(t.dims.begin(), t.dims.end(), in[i].desc.dims);
+            in[i].allocate();
+            in[i].fill(t);
+            d.args.in[i] = &in[i].desc;
+        }
+    for (size_t i = 0; i < out.size(); i++)
+        d.args.out[i] = &out[i].desc;
+    ASSERT_EQ(rf_shape_infer(&d.args, &err), RF_OK) << err.text;
+    for (Stored &s : out)
+        s.allocate();
+    size_t n;
+    const rf_kernel *kernel = rf_backend_ref.kernels(&n)[golden.op];
+    std::vector<double> scratch(kernel->scratch(&d) / sizeof(double) + 1);
+    rf_kernel_call call = {d.args, 1, nullptr, scratch.data()};
+    ASSERT_EQ(kernel->run(&call, &err), RF_OK) << err.text;
+    for (size_t i = 0; i < out.size(); i++)
+        compare(golden.out[i], out[i]);
+}
+
 class GoldenTest : public testing::Test
 {
   public:
@@ -140,83 +215,11 @@ class GoldenTest : public testing::Test
     {
         for (rf_dtype dtype : {RF_F64, RF_F32}) {
             SCOPED_TRACE(rf_dtype_name(dtype));
-            run(dtype);
+            run(golden_, dtype);
         }
     }
 
   private:
-    void run(rf_dtype floats)
-    {
-        std::vector<Stored> in(golden_.in.size()), out(golden_.out.size());
-        rf_attrs attrs;
-        rf_error err = {};
-        int n_out = 1;
-        ASSERT_LT(golden_.op, RF_OP_COUNT);
-        ASSERT_EQ(ops::parse_attrs(golden_.op, golden_.attrs, &attrs, &n_out), "");
-        ASSERT_EQ(n_out, (int)out.size());
-        rf_kernel_desc d = {};
-        d.args.op = golden_.op;
-        d.args.attrs = &attrs;
-        d.args.n_in = (int32_t)in.size();
-        d.args.n_out = n_out;
-        for (size_t i = 0; i < in.size(); i++)
-            if (!golden_.in[i].absent) {
-                const Tensor &t = golden_.in[i];
-                in[i].desc.dtype = t.any_float ? floats : t.dtype;
-                in[i].desc.rank = (int32_t)t.dims.size();
-                std::copy(t.dims.begin(), t.dims.end(), in[i].desc.dims);
-                in[i].allocate();
-                in[i].fill(t);
-                d.args.in[i] = &in[i].desc;
-            }
-        for (size_t i = 0; i < out.size(); i++)
-            d.args.out[i] = &out[i].desc;
-        ASSERT_EQ(rf_shape_infer(&d.args, &err), RF_OK) << err.text;
-        for (Stored &s : out)
-            s.allocate();
-        size_t n;
-        const rf_kernel *kernel = rf_backend_ref.kernels(&n)[golden_.op];
-        std::vector<double> scratch(kernel->scratch(&d) / sizeof(double) + 1);
-        rf_kernel_call call = {d.args, 1, nullptr, scratch.data()};
-        ASSERT_EQ(kernel->run(&call, &err), RF_OK) << err.text;
-        for (size_t i = 0; i < out.size(); i++)
-            compare(golden_.out[i], out[i]);
-    }
-    static void compare(const Tensor &want, const Stored &got)
-    {
-        std::vector<int64_t> dims(got.desc.dims, got.desc.dims + got.desc.rank);
-        ASSERT_EQ(dims, want.dims);
-        ASSERT_TRUE(want.any_float || want.dtype == got.desc.dtype);
-        if (want.any_float) {
-            compare_reals(want.reals, got.desc);
-            return;
-        }
-        Stored exact;
-        exact.desc = got.desc;
-        exact.allocate();
-        exact.fill(want);
-        size_t item = rf_dtype_bytes(got.desc.dtype);
-        for (size_t i = 0; i < want.count(); i++)
-            EXPECT_EQ(std::memcmp(&exact.bytes[i * item], &got.bytes[i * item], item), 0)
-                << "element " << i;
-    }
-    static void compare_reals(const std::vector<double> &want, const rf_tensor &t)
-    {
-        std::vector<double> got(want.size());
-        rf_tensor_pack_f64(&t, got.data());
-        double largest = 0;
-        for (double v : want)
-            largest = std::isfinite(v) ? std::fmax(largest, std::fabs(v)) : largest;
-        for (size_t i = 0; i < want.size(); i++) {
-            double half_ulp = t.dtype == RF_F32 ? 0x1p-24 * std::fabs(want[i]) : 0;
-            if (std::isfinite(want[i]))
-                EXPECT_NEAR(got[i], want[i], 1e-12 * largest + half_ulp) << "element " << i;
-            else if (std::isnan(want[i]))
-                EXPECT_TRUE(std::isnan(got[i])) << "element " << i << ": " << got[i];
-            else
-                EXPECT_EQ(got[i], want[i]) << "element " << i;
-        }
-    }
     const Golden &golden_;
 };
 
