@@ -42,8 +42,10 @@ rf_status rf_load_checkpoint(rf_env *env, rf_blob *blob, const char *path, rf_ch
  * RF_ERR_FORMAT for keys that the architecture did not consume. */
 rf_status rf_load_graph(rf_checkpoint *ckpt, rf_graph **out, rf_error *err);
 
+/* Key of __metadata__ under which Refold's own form keeps how it was folded. */
+#define RF_META_FOLDS "refold.folds"
 /* Refold's own form: a .safetensors file whose __metadata__ key "refold" holds the graph as JSON.
- * Written atomically. `report` (may be NULL) is stored under "refold.folds". */
+ * Written atomically. `report` (may be NULL) is stored under RF_META_FOLDS. */
 rf_status rf_save_graph(const rf_graph *graph, const char *report, const char *path, rf_error *err);
 
 #ifdef __cplusplus

@@ -24,14 +24,13 @@ extern const rf_kernel *const *const rf_cpu_row_lists_baseline[];
 extern const rf_kernel *const *const rf_cpu_row_lists_avx2[];
 extern const rf_kernel *const *const rf_cpu_row_lists_avx512[];
 
-/* One flat table per instruction set; unit tests check that none is full. */
-#define MAX_ROWS 256
+/* One flat table per instruction set. */
 typedef struct isa_table {
     const char *name;
     const rf_kernel *const *const *lists;
     bool available; /* on this machine */
     size_t n;
-    const rf_kernel *rows[MAX_ROWS];
+    const rf_kernel *rows[RF_CPU_MAX_ROWS];
 } isa_table;
 
 enum { ISA_BASELINE, ISA_AVX2, ISA_AVX512, ISA_COUNT };
@@ -96,7 +95,7 @@ static bool cut_down(rf_cpu_features *f, const char *wish)
 static void fill(isa_table *table)
 {
     for (size_t i = 0; table->lists[i]; i++)
-        for (size_t k = 0; table->lists[i][k] && table->n < MAX_ROWS; k++)
+        for (size_t k = 0; table->lists[i][k] && table->n < RF_CPU_MAX_ROWS; k++)
             table->rows[table->n++] = table->lists[i][k];
 }
 

@@ -39,6 +39,9 @@ const rf_cpu_features *rf_cpu_get_features(void);
  * and is listed in rows.def and meson.build. */
 #define RF_CPU_ROWS(file) RF_ISA(rf_cpu_rows_##file)
 
+/* Rows that a table has room for. What does not fit would be dropped: a test fails before that. */
+enum { RF_CPU_MAX_ROWS = 256 };
+
 /* For tests: all kernels of one instruction set ("baseline", "avx2", "avx512") whatever REFOLD_CPU
  * says. NULL if the name is unknown or the machine lacks the set. */
 const rf_kernel *const *rf_cpu_kernels_for(const char *isa, size_t *out_n);

@@ -68,8 +68,8 @@ static rf_status read_count(const char *name, const char *what, const json_t *va
     return RF_OK;
 }
 
-static rf_status read_shape(const char *name, const json_t *shape, rf_dtype dtype, rf_tensor *out,
-                            rf_error *err)
+/* Of a tensor whose dtype is known. */
+static rf_status read_shape(const char *name, const json_t *shape, rf_tensor *out, rf_error *err)
 {
     int64_t dims[RF_MAX_RANK];
     rf_error why;
@@ -81,7 +81,7 @@ static rf_status read_shape(const char *name, const json_t *shape, rf_dtype dtyp
                        name, rank, RF_MAX_RANK);
     for (size_t i = 0; i < rank; i++)
         RF_TRY(read_count(name, "shape", json_array_get(shape, i), &dims[i], err));
-    if (rf_tensor_init(out, dtype, (int)rank, dims, NULL, &why) != RF_OK)
+    if (rf_tensor_init(out, out->dtype, (int)rank, dims, NULL, &why) != RF_OK)
         return rf_fail(err, RF_ERR_FORMAT, "tensor '%s': %s", name, why.text);
     return RF_OK;
 }
@@ -90,14 +90,13 @@ static rf_status read_entry(const char *name, const json_t *value, uint64_t data
                             rf_error *err)
 {
     int64_t range[2];
-    rf_dtype dtype;
     const json_t *offsets = json_object_get(value, "data_offsets");
     RF_TRY(rf_check_name(name, strlen(name), err));
     if (!json_is_object(value) || json_object_size(value) != 3)
         return rf_fail(err, RF_ERR_FORMAT,
                        "tensor '%s': expected exactly dtype, shape and data_offsets", name);
-    RF_TRY(read_dtype(name, json_object_get(value, "dtype"), &dtype, err));
-    RF_TRY(read_shape(name, json_object_get(value, "shape"), dtype, &out->tensor, err));
+    RF_TRY(read_dtype(name, json_object_get(value, "dtype"), &out->tensor.dtype, err));
+    RF_TRY(read_shape(name, json_object_get(value, "shape"), &out->tensor, err));
     if (!json_is_array(offsets) || json_array_size(offsets) != 2)
         return rf_fail(err, RF_ERR_FORMAT, "tensor '%s': 'data_offsets' is not a list of two",
                        name);

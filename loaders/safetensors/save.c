@@ -38,7 +38,7 @@ static json_t *header_json(const rf_graph *g, const char *const *names, const ch
     json_t *root = json_object(),
            *meta = json_pack("{s:s, s:s}", "format", "pt", "refold", graph_text);
     if (report)
-        json_object_set_new(meta, "refold.folds", json_string(report));
+        json_object_set_new(meta, RF_META_FOLDS, json_string(report));
     json_object_set_new(root, "__metadata__", meta);
     for (size_t v = 0; v < g->n_values; v++) {
         if (!names[v])

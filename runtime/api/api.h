@@ -18,6 +18,7 @@ struct rf_model {
     atomic_int refs;
     rf_graph *graph; /* folded, fused; never changes */
     rf_fold_audit audit;
+    const char *folded_before; /* report of a file that was saved folded, or NULL; in audit.arena */
     rf_pack_cache *packs;
     rf_blob *file; /* mapped, constants may lie in it; NULL: loaded from memory or built */
     rf_model_info info;

@@ -46,6 +46,9 @@ static rf_status build(rf_model *m, rf_checkpoint *ckpt, bool unfolded, rf_error
     bool own_form = rf_checkpoint_get_meta(ckpt, "refold") != NULL;
     for (size_t i = 0; i < ckpt->n_entries; i++)
         m->info.n_file_parameters += rf_tensor_elements(&ckpt->entries[i].tensor);
+    const char *report = own_form ? rf_checkpoint_get_meta(ckpt, RF_META_FOLDS) : NULL;
+    if (report && !(m->folded_before = rf_arena_strndup(&m->audit.arena, report, strlen(report))))
+        return rf_fail(err, RF_ERR_MEMORY, "no memory for the fold report");
     if (!own_form)
         RF_TRY(rf_fold_checkpoint(ckpt, !unfolded, &m->audit, err));
     RF_TRY(rf_load_graph(ckpt, &m->graph, err));
@@ -132,6 +135,8 @@ void rf_model_release(rf_model **model_ptr)
 rf_status rf_model_save(const rf_model *model, const char *path, rf_error *err)
 {
     rf_str report = {.env = model->env};
+    if (model->folded_before)
+        rf_str_append(&report, model->folded_before, strlen(model->folded_before));
     for (size_t i = 0; i < model->audit.n_records; i++) {
         const rf_fold_record *r = &model->audit.records[i];
         rf_str_printf(&report, "%s %s n_in=%d max_abs=%.9g max_error=%.3g\n", r->scheme, r->target,

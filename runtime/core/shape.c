@@ -17,14 +17,15 @@ rf_status rf_shape_infer(const rf_op_args *args, rf_error *err)
     const rf_op_info *op = rf_op_get(args->op);
     int most = op->n_opt < 0 ? RF_MAX_IN : op->n_in + op->n_opt;
     if (args->n_in < op->n_in || args->n_in > most)
-        return rf_fail(err, RF_ERR_ARGUMENT, "%s: has %d inputs, expected %d to %d", op->name,
-                       args->n_in, op->n_in, most);
+        return rf_fail(err, RF_ERR_ARGUMENT, "%s: expected %d to %d inputs, found %d", op->name,
+                       op->n_in, most, args->n_in);
     for (int i = 0; i < op->n_in; i++)
         if (!args->in[i])
-            return rf_fail(err, RF_ERR_ARGUMENT, "%s: input %d is absent, but not optional",
+            return rf_fail(err, RF_ERR_ARGUMENT, "%s: input %d: expected a tensor, found none",
                            op->name, i);
     if (op->n_out < 0 ? args->n_out < 1 || args->n_out > RF_MAX_OUT : args->n_out != op->n_out)
-        return rf_fail(err, RF_ERR_ARGUMENT, "%s: has %d outputs, expected %d", op->name,
-                       args->n_out, op->n_out < 0 ? RF_MAX_OUT : op->n_out);
+        return rf_fail(err, RF_ERR_ARGUMENT, "%s: expected %s%d outputs, found %d", op->name,
+                       op->n_out < 0 ? "1 to " : "", op->n_out < 0 ? RF_MAX_OUT : op->n_out,
+                       args->n_out);
     return shape_fns[args->op](args, err);
 }

@@ -2,12 +2,16 @@
  *
  * DEConv (DEA-Net, arXiv 2301.04805, code/model/modules/deconv.py): four difference convolutions
  * and a plain one, summed. Each difference is linear in its weights, so each branch is a 3x3 kernel
- * and the five add up to one: 1 central     every tap minus the sum of all, at the centre 2
- * horizontal  left column w, right column -w     (three weights, a Conv1d) 3 vertical    top row w,
- * bottom row -w           (three weights, a Conv1d) 4 angular     every ring tap minus its
- * neighbour on the ring 5 vanilla     as it is Keys: <block>.conv1.conv1_{1..4}.conv.{weight,bias}
- * and <block>.conv1.conv1_5.{weight,bias} become <block>.conv1.{weight,bias}; a file may mix folded
- * and unfolded blocks.
+ * and the five add up to one:
+ *
+ *   1 central     every tap, minus the sum of all at the centre
+ *   2 horizontal  left column w, right column -w (three weights, a Conv1d)
+ *   3 vertical    top row w, bottom row -w (three weights, a Conv1d)
+ *   4 angular     every ring tap minus its neighbour on the ring
+ *   5 vanilla     as it is
+ *
+ * Keys: <block>.conv1.conv1_{1..4}.conv.{weight,bias}, <block>.conv1.conv1_5.{weight,bias} become
+ * <block>.conv1.{weight,bias}; a file may mix folded and unfolded blocks.
  */
 #include "runtime/core/strided.h"
 #include "runtime/fold/scheme.h"
@@ -227,6 +231,7 @@ static rf_status fold_block(block *b, bool fold, rf_fold_audit *audit, rf_error 
         branch_key(b, k / 2, k % 2 ? "bias" : "weight", key);
         rf_checkpoint_remove(b->ckpt, key);
     }
+    RF_TRY_DONE(rf_fold_expect_taken(b->ckpt, match_stem, b->stem, "difference convolution", err));
     RF_TRY_DONE(put_results(b, fold, audit, err));
 done:
     for (int k = 0; k < N_BRANCHES; k++) {

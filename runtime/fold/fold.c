@@ -71,6 +71,19 @@ bool rf_is_float(rf_dtype dtype)
     return dtype == RF_F32 || dtype == RF_F64 || dtype == RF_F16 || dtype == RF_BF16;
 }
 
+rf_status rf_fold_expect_taken(const rf_checkpoint *ckpt, size_t (*match)(const char *key),
+                               const char *stem, const char *what, rf_error *err)
+{
+    size_t n = strlen(stem);
+    for (size_t i = 0; i < ckpt->n_entries; i++) {
+        const char *name = ckpt->entries[i].name;
+        if (match(name) == n && !strncmp(name, stem, n))
+            return rf_fail(err, RF_ERR_FORMAT, "%s: '%s' is not part of a %s", ckpt->path, name,
+                           what);
+    }
+    return RF_OK;
+}
+
 rf_status rf_fold_put(rf_checkpoint *ckpt, const char *name, const rf_f64 *x, rf_error *err)
 {
     return rf_checkpoint_add(ckpt, name, strlen(name), &x->tensor, x->blob, err);
@@ -126,8 +139,12 @@ bool rf_fold_has_weights(const rf_graph *graph, const rf_graph_node *node)
 
 rf_status rf_fold_checkpoint(rf_checkpoint *ckpt, bool fold, rf_fold_audit *audit, rf_error *err)
 {
-    RF_TRY(rf_fold_deconv(ckpt, fold, audit, err));
-    return fold ? rf_fold_repvgg(ckpt, audit, err) : RF_OK;
+#define RF_FOLD_KEYS(scheme) RF_TRY(rf_fold_##scheme(ckpt, fold, audit, err));
+#define RF_FOLD_GRAPH(scheme)
+#include "runtime/fold/fold.def"
+#undef RF_FOLD_KEYS
+#undef RF_FOLD_GRAPH
+    return RF_OK;
 }
 
 /* A fold of a tied constant leaves the original under the same name; files need unique ones. */
@@ -153,8 +170,11 @@ rf_status rf_fold_graph(rf_graph *graph, rf_fold_audit *audit, rf_error *err)
     RF_TRY(rf_graph_sort(graph, err));
     while (changed) {
         changed = false;
-        RF_TRY(rf_fold_bn(graph, audit, &changed, err));
-        RF_TRY(rf_fold_branch(graph, audit, &changed, err));
+#define RF_FOLD_KEYS(scheme)
+#define RF_FOLD_GRAPH(scheme) RF_TRY(rf_fold_##scheme(graph, audit, &changed, err));
+#include "runtime/fold/fold.def"
+#undef RF_FOLD_KEYS
+#undef RF_FOLD_GRAPH
         if (changed) {
             rf_graph_prune(graph);
             RF_TRY(rf_graph_sort(graph, err));

@@ -38,7 +38,7 @@ rf_status rf_fold_audit_add(rf_fold_audit *audit, const char *scheme, const char
 /* fold == false: the branches are kept as separate tensors that the architecture builds as a sum
  * of convolutions (keys <block>.conv1.branch1..5.{weight,bias}); for `refold verify`. */
 rf_status rf_fold_checkpoint(rf_checkpoint *ckpt, bool fold, rf_fold_audit *audit, rf_error *err);
-/* Conv+BN, then parallel branches, to a fixed point. Constants made on the way are float64. */
+/* The graph folds of fold.def, to a fixed point. Constants made on the way are float64. */
 rf_status rf_fold_graph(rf_graph *graph, rf_fold_audit *audit, rf_error *err);
 /* Every float constant that is not f32 becomes f32, rounded once to nearest even. NaN or Inf:
  * RF_ERR_FORMAT. */

@@ -174,13 +174,7 @@ static rf_status fold_block(block *b, rf_fold_audit *audit, rf_error *err)
     RF_TRY(add_conv_branch(b, "rbr_dense", true, err));
     RF_TRY(add_conv_branch(b, "rbr_1x1", false, err));
     RF_TRY(add_identity(b, err));
-    for (size_t i = 0; i < b->ckpt->n_entries; i++) {
-        const char *name = b->ckpt->entries[i].name;
-        size_t n = match_stem(name);
-        if (n == strlen(b->stem) && !strncmp(name, b->stem, n))
-            return rf_fail(err, RF_ERR_FORMAT, "%s: '%s' is not part of a RepVGG block",
-                           b->ckpt->path, name);
-    }
+    RF_TRY(rf_fold_expect_taken(b->ckpt, match_stem, b->stem, "RepVGG block", err));
     snprintf(key, sizeof key, "%s.rbr_reparam.weight", b->stem);
     RF_TRY(
         rf_fold_audit_add(audit, "repvgg", key, b->n_in, b->weight.data, (size_t)b->weight.n, err));
@@ -189,8 +183,10 @@ static rf_status fold_block(block *b, rf_fold_audit *audit, rf_error *err)
     return rf_fold_put(b->ckpt, key, &b->bias, err);
 }
 
-rf_status rf_fold_repvgg(rf_checkpoint *ckpt, rf_fold_audit *audit, rf_error *err)
+rf_status rf_fold_repvgg(rf_checkpoint *ckpt, bool fold, rf_fold_audit *audit, rf_error *err)
 {
+    if (!fold) /* no architecture is built of these branches */
+        return RF_OK;
     /* Folding removes entries from i on and appends others that do not match: i stays. */
     for (size_t i = 0; i < ckpt->n_entries;) {
         block b = {.ckpt = ckpt};

@@ -11,13 +11,16 @@
 extern "C" {
 #endif
 
-/* Schemes on checkpoints: fold every block that has their keys. */
-rf_status rf_fold_deconv(rf_checkpoint *ckpt, bool fold, rf_fold_audit *audit, rf_error *err);
-rf_status rf_fold_repvgg(rf_checkpoint *ckpt, rf_fold_audit *audit, rf_error *err);
-
+/* Schemes on checkpoints: every block that has their keys is folded, or (fold false) brought into
+ * the form in which an architecture builds it unfolded. */
+#define RF_FOLD_KEYS(scheme)                                                                       \
+    rf_status rf_fold_##scheme(rf_checkpoint *ckpt, bool fold, rf_fold_audit *audit, rf_error *err);
 /* Schemes on graphs: one sweep; *changed is set if anything was folded. */
-rf_status rf_fold_bn(rf_graph *graph, rf_fold_audit *audit, bool *changed, rf_error *err);
-rf_status rf_fold_branch(rf_graph *graph, rf_fold_audit *audit, bool *changed, rf_error *err);
+#define RF_FOLD_GRAPH(scheme)                                                                      \
+    rf_status rf_fold_##scheme(rf_graph *graph, rf_fold_audit *audit, bool *changed, rf_error *err);
+#include "runtime/fold/fold.def"
+#undef RF_FOLD_KEYS
+#undef RF_FOLD_GRAPH
 
 /* Owned float64 elements, row-major. Zero-initialise; release with rf_f64_free. */
 typedef struct rf_f64 {
@@ -32,6 +35,10 @@ rf_status rf_f64_read(rf_env *env, const rf_tensor *src, rf_f64 *out, rf_error *
 void rf_f64_free(rf_f64 *x);
 
 bool rf_is_float(rf_dtype dtype);
+/* After a scheme took what it knows of a block: no key is left for which `match` gives that stem
+ * (its length, 0 for foreign keys). `what` names the block's kind. */
+rf_status rf_fold_expect_taken(const rf_checkpoint *ckpt, size_t (*match)(const char *key),
+                               const char *stem, const char *what, rf_error *err);
 /* Stores x in the checkpoint. */
 rf_status rf_fold_put(rf_checkpoint *ckpt, const char *name, const rf_f64 *x, rf_error *err);
 /* Adds x as a constant, named after the weight that it replaces: <weight>, or <weight's stem>.bias.

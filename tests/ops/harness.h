@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One op case against one kernel. A case is a line of data (cases/*.def); a variant fixes what the
-// planner decides: dtypes, layouts, alignment. Every run has guard zones round each buffer, outputs
+// One op case (case.h) against one kernel. Every run has guard zones round each buffer, outputs
 // and scratch poisoned with NaN, inputs compared afterwards, a second run that must give the same
 // bits, and the memory balance of the environment. The oracle is kernels/ref in float64 storage on
 // the same (already rounded) inputs.
@@ -15,35 +14,13 @@
 
 #include "kernels/cpu/cpu.h"
 #include "kernels/ref/ref.h"
+#include "tests/ops/case.h"
 
 namespace ops
 {
 
-// inputs: tokens separated by spaces, "-" for an absent one: dims "2x3x4" ("s": rank 0), then any
-// of
-//   *       a constant (weights)
-//   ~       statistics: f32 and planar even where data is half and NHWC
-//   :dtype  this dtype in every variant
-//   @fill   pos (0.1 to 2), wide (-20 to 20), special (NaN, infinities, denormals, huge), idxN
-//           (-N to N-1); otherwise -1 to 1, integers -100 to 100
-// attrs: key=value separated by spaces; outputs=N for ops with a variable number.
-struct Case {
-    rf_op op;
-    const char *name, *inputs, *attrs;
-    std::string full_name() const; // conv2d_3x3_c32
-};
-const std::vector<Case> &all_cases();
-// Parses "key=value ..." into attributes; returns the message of a failure.
-std::string parse_attrs(rf_op op, const std::string &text, rf_attrs *attrs, int *n_out);
-
-enum class Layout { plain, nhwc, view };
-struct Variant {
-    rf_dtype in, out, weights;
-    Layout in_layout, out_layout;
-    std::string text() const;
-};
-// What makes sense for this case; `reference`: every float dtype and layout, else what cpu may see.
-std::vector<Variant> variants_of(const Case &c, bool reference);
+// Converts v to the tensor's dtype and stores it `offset` elements from its data.
+void put(const rf_tensor &t, int64_t offset, double v);
 
 // Elements between guard zones.
 class Buffer
@@ -88,8 +65,9 @@ class Instance
     mutable std::vector<rf_tensor> out_; // descriptions, no data
 };
 
-// Runs a case on every kernel of a table that accepts it; "" or the first problem, with its trace.
-// *n_runs counts the kernels.
+// Runs a case on every kernel of a table that accepts it, aligned on one thread and misaligned on
+// two (with RF_TEST_QUICK every variant in one of these ways); "" or the first problem, with its
+// trace. *n_runs counts the kernels.
 std::string run_case(const Case &c, const rf_backend *backend, const rf_kernel *const *kernels,
                      size_t n_kernels, bool reference, int *n_runs, double *worst = nullptr);
 

@@ -109,6 +109,29 @@ TEST(Cases, ReachEveryRowOfTheCpuTables)
     }
 }
 
+TEST(Tables, HaveRoomForMoreRows)
+{
+    for (const Table &table : tables) {
+        size_t n;
+        if (!table.kernels(&n))
+            continue;
+        EXPECT_LT(n, (size_t)RF_CPU_MAX_ROWS) << table.name << ": raise RF_CPU_MAX_ROWS";
+    }
+}
+
+// The plan takes the first row that accepts a node: one name must mean one kernel.
+TEST(Tables, NameTheKernelsOfAnOpDifferently)
+{
+    for (const Table &table : tables) {
+        size_t n;
+        const rf_kernel *const *kernels = table.kernels(&n);
+        std::set<std::pair<rf_op, std::string>> names;
+        for (size_t k = 0; kernels && k < n; k++)
+            EXPECT_TRUE(names.insert({kernels[k]->op, kernels[k]->name}).second)
+                << table.name << "." << kernels[k]->name;
+    }
+}
+
 TEST(Cases, HaveNoExceptionThatIsNotNeeded)
 {
     for (const ops::Exception &e : ops::exceptions()) {

@@ -75,17 +75,23 @@ const std::vector<Exception> &exceptions()
     return rows;
 }
 
-double reduce_bound(rf_dtype dtype, int64_t terms)
+static double largest_sum(const Sums &sums)
 {
+    return std::max(sums.peak, sums.spread);
+}
+
+double sum_bound(rf_dtype dtype, const Sums &sums, double largest)
+{
+    double r = std::ldexp(1.0, -format_of(dtype).digits);
     switch (dtype) {
     case RF_BF16:
-        return 1.6e-2;
+        return sums.spread > 0 ? 2 * r * largest + 4 * r * sums.spread : 1.6e-2 * largest;
     case RF_F16:
-        return 2e-3;
+        return sums.spread > 0 ? 2 * r * largest + 4 * r * sums.spread : 2e-3 * largest;
     case RF_F32:
-        return 2e-6 * std::max(1.0, std::sqrt((double)terms) / 8);
+        return 2e-6 * std::max(1.0, std::sqrt((double)sums.products / 1024)) * largest_sum(sums);
     default:
-        return 1e-13;
+        return 1e-13 * largest_sum(sums);
     }
 }
 
@@ -107,36 +113,37 @@ static std::string compare_elementwise(rf_dtype dtype, const std::vector<double>
     return "";
 }
 
-static std::string compare_sums(rf_op op, const char *kernel, rf_dtype dtype, int64_t terms,
+static std::string compare_sums(rf_op op, const char *kernel, rf_dtype dtype, const Sums &sums,
                                 const std::vector<double> &got, const std::vector<double> &want,
                                 double *worst)
 {
-    double scale = 0, squares = 0, errors = 0, bound = reduce_bound(dtype, terms), allowed = bound;
+    double largest = 0, squares = 0, errors = 0;
     for (double v : want)
         if (std::isfinite(v)) {
-            scale = std::max(scale, std::fabs(v));
+            largest = std::max(largest, std::fabs(v));
             squares += v * v;
         }
+    double bound = sum_bound(dtype, sums, largest), allowed = bound;
     for (const Exception &e : exceptions())
         if (e.op == op && e.dtype == dtype && !std::strcmp(e.kernel, kernel))
-            allowed = std::max(allowed, e.bound);
+            allowed = std::max(allowed, e.bound * largest_sum(sums));
     for (size_t i = 0; i < want.size(); i++) {
         bool decided;
         if (same_special(dtype, got[i], want[i], &decided))
             continue;
         double error = std::fabs(got[i] - want[i]);
-        if (decided || !(error <= allowed * scale))
-            return describe(i, got[i], want[i], allowed * scale);
+        if (decided || !(error <= allowed))
+            return describe(i, got[i], want[i], allowed);
         errors += error * error;
-        if (scale > 0)
-            *worst = std::max(*worst, error / (bound * scale));
+        if (bound > 0)
+            *worst = std::max(*worst, error / bound);
     }
     if (squares > 0 && errors > 1e-4 * squares)
         return "normalised mean squared error above 1e-4: " + std::to_string(errors / squares);
     return "";
 }
 
-std::string compare(rf_op op, const char *kernel, rf_dtype dtype, int64_t terms,
+std::string compare(rf_op op, const char *kernel, rf_dtype dtype, const Sums &sums,
                     const std::vector<double> &got, const std::vector<double> &want, double *worst)
 {
     double ignored = 0;
@@ -144,7 +151,7 @@ std::string compare(rf_op op, const char *kernel, rf_dtype dtype, int64_t terms,
         worst = &ignored;
     return rf_op_get(op)->tolerance == RF_TOL_ULP
                ? compare_elementwise(dtype, got, want, worst)
-               : compare_sums(op, kernel, dtype, terms, got, want, worst);
+               : compare_sums(op, kernel, dtype, sums, got, want, worst);
 }
 
 } // namespace ops

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A reader of NumPy's .npz for goldens: the central directory of a zip, stored or deflated members,
-// .npy version 1 with float32 or float64 in C order. Written for tests, which trust their files; a
-// golden that it cannot read fails the test that wanted it.
+// .npy version 1 with float32, float64, uint8 or int64 in C order. Written for tests, which trust
+// their files; a golden that it cannot read fails the test that wanted it.
 #include "tests/support/support.h"
 
 #include <cstring>
@@ -37,15 +37,24 @@ static std::string inflate_raw(const std::string &in, size_t n_out)
     return out;
 }
 
+template <typename T> static T element(const std::string &s, size_t at)
+{
+    T v;
+    if (at + sizeof v > s.size())
+        throw std::runtime_error("fewer elements than its shape");
+    memcpy(&v, s.data() + at, sizeof v);
+    return v;
+}
+
 static NpzArray parse_npy(const std::string &s)
 {
     NpzArray a;
     size_t header = 10, body = header + little(s, 8, 2);
     std::string text = s.substr(header, body - header);
-    bool f32 = text.find("'<f4'") != std::string::npos;
-    if ((!f32 && text.find("'<f8'") == std::string::npos) ||
-        text.find("'fortran_order': False") == std::string::npos)
-        throw std::runtime_error("not a C-ordered float array: " + text);
+    auto is = [&](const char *descr) { return text.find(descr) != std::string::npos; };
+    bool f32 = is("'<f4'"), f64 = is("'<f8'"), u8 = is("'|u1'"), i64 = is("'<i8'");
+    if (!(f32 || f64 || u8 || i64) || !is("'fortran_order': False"))
+        throw std::runtime_error("not a C-ordered array of f4, f8, u1 or i8: " + text);
     size_t n = 1;
     const char *p = strchr(strstr(text.c_str(), "'shape'"), '(') + 1;
     while (*p != ')') {
@@ -54,15 +63,15 @@ static NpzArray parse_npy(const std::string &s)
         n *= static_cast<size_t>(a.dims.back());
         p = end + strspn(end, ", ");
     }
-    for (size_t i = 0; i < n; i++) {
-        float f = 0;
-        double d = 0;
+    for (size_t i = 0; i < n; i++)
         if (f32)
-            memcpy(&f, &s.at(body + 4 * i), 4);
+            a.data.push_back(element<float>(s, body + 4 * i));
+        else if (f64)
+            a.data.push_back(element<double>(s, body + 8 * i));
+        else if (u8)
+            a.ints.push_back(element<uint8_t>(s, body + i));
         else
-            memcpy(&d, &s.at(body + 8 * i), 8);
-        a.data.push_back(f32 ? f : d);
-    }
+            a.ints.push_back(element<int64_t>(s, body + 8 * i));
     return a;
 }
 

@@ -122,10 +122,11 @@ bool quick();
 // Resident set of this process in bytes.
 size_t resident_bytes();
 
-// Arrays of a .npz by name, converted to double; empty if the file cannot be read.
+// Arrays of a .npz by name; empty if the file cannot be read.
 struct NpzArray {
     std::vector<int64_t> dims;
-    std::vector<double> data;
+    std::vector<double> data;  // of float arrays
+    std::vector<int64_t> ints; // of integer arrays
     Array to_array() const;
 };
 std::map<std::string, NpzArray> read_npz(const std::string &path);

@@ -70,8 +70,8 @@ rf_status rf_shape_pixel_attention(const rf_op_args *args, rf_error *err)
     const rf_tensor *r = args->in[0];
     bool mix = args->attrs->pixel_attention.mode == RF_PA_MIX;
     if (mix != (shape_in(args, 8) != NULL))
-        return shape_fail(args, err, "mode %s: expected %s input y", mix ? "mix" : "gate",
-                          mix ? "an" : "no");
+        return shape_fail(args, err, "mode %s: expected %s input y, found %s", mix ? "mix" : "gate",
+                          mix ? "an" : "no", mix ? "none" : "one");
     RF_TRY(shape_expect(args, 1, 4, (int64_t[]){r->dims[0], 2, r->dims[2], r->dims[3]}, err));
     RF_TRY(shape_expect(args, 2, 4, (int64_t[]){r->dims[0], r->dims[1], 1, 1}, err));
     RF_TRY(check_pixel_windows(args, err));

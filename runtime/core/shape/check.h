@@ -108,7 +108,7 @@ static inline rf_status shape_set(const rf_op_args *args, int i, rf_dtype dtype,
         fits = fits && !__builtin_mul_overflow(bytes, dims[k] ? dims[k] : 1, &bytes);
     }
     if (!fits)
-        return shape_fail(args, err, "output %d: dims %s need more than 2^63 bytes", i,
+        return shape_fail(args, err, "output %d: expected less than 2^63 bytes, found dims %s", i,
                           shape_dims(out).s);
     return RF_OK;
 }
@@ -171,6 +171,9 @@ static inline rf_status shape_axis(const rf_op_args *args, int64_t axis, int ran
                                    rf_error *err)
 {
     *out = 0;
+    if (rank < 1)
+        return shape_fail(args, err, "axis: expected an input of rank 1 or more, found rank %d",
+                          rank);
     if (axis < -rank || axis >= rank)
         return shape_fail(args, err, "axis: expected %d to %d, found %" PRId64, -rank, rank - 1,
                           axis);

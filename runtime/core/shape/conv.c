@@ -10,8 +10,10 @@ static rf_status check_window(const rf_op_args *args, const rf_tensor *w, rf_err
 {
     for (int i = 2; i < 4; i++)
         if (w->dims[i] < 1 || w->dims[i] > INT32_MAX)
-            return shape_fail(args, err, "w: expected a window of 1 to 2^31-1 taps, found %s",
-                              shape_dims(w).s);
+            return shape_fail(args, err,
+                              "w %s: expected a window of 1 to 2^31-1 taps, found %" PRId64
+                              " and %" PRId64,
+                              shape_dims(w).s, w->dims[2], w->dims[3]);
     return RF_OK;
 }
 
@@ -27,7 +29,8 @@ static rf_status check_conv_pad(const rf_op_args *args, const rf_conv2d_attrs *a
                               "reflect pad: expected less than the size, found %d of %" PRId64,
                               a->pad[i], size);
         if (size < 1)
-            return shape_fail(args, err, "edge pad %d of an image without pixels", a->pad[i]);
+            return shape_fail(args, err, "edge pad %d: expected an image with pixels, found %s",
+                              a->pad[i], shape_dims(args->in[0]).s);
     }
     return RF_OK;
 }
@@ -46,9 +49,9 @@ rf_status rf_shape_conv2d(const rf_op_args *args, rf_error *err)
     int64_t channels = x->dims[1], outs = w->dims[0];
     if (channels % a->groups || outs % a->groups)
         return shape_fail(args, err,
-                          "groups %d: expected to divide input channels %" PRId64
-                          " and output channels %" PRId64,
-                          a->groups, channels, outs);
+                          "groups: expected to divide %" PRId64 " input and %" PRId64
+                          " output channels, found %d",
+                          channels, outs, a->groups);
     if (w->dims[1] != channels / a->groups)
         return shape_fail(args, err,
                           "w %s: expected %" PRId64 " input channels in a group, found %" PRId64,
@@ -82,21 +85,27 @@ rf_status rf_shape_conv_transpose2d(const rf_op_args *args, rf_error *err)
     RF_TRY(shape_at_least(args, "groups", 1, &a->groups, 1, err));
     RF_TRY(shape_act(args, a->act, a->act_alpha, a->act_beta, err));
     const rf_tensor *x = args->in[0], *w = args->in[1];
-    if (w->dims[0] != x->dims[1] || x->dims[1] % a->groups)
+    if (w->dims[0] != x->dims[1])
+        return shape_fail(args, err, "w %s: expected %" PRId64 " input channels, found %" PRId64,
+                          shape_dims(w).s, x->dims[1], w->dims[0]);
+    if (x->dims[1] % a->groups)
         return shape_fail(args, err,
-                          "w %s: expected %" PRId64 " input channels, divided by groups %d",
-                          shape_dims(w).s, x->dims[1], a->groups);
+                          "groups: expected to divide %" PRId64 " input channels, found %d",
+                          x->dims[1], a->groups);
     RF_TRY(check_window(args, w, err));
     int64_t dims[4] = {x->dims[0], 0, 0, 0};
     if (__builtin_mul_overflow(w->dims[1], (int64_t)a->groups, &dims[1]))
-        return shape_fail(args, err, "w %s: too many output channels for groups %d",
-                          shape_dims(w).s, a->groups);
+        return shape_fail(args, err,
+                          "w %s: expected fewer than 2^63 output channels, found %" PRId64
+                          " for each of %d groups",
+                          shape_dims(w).s, w->dims[1], a->groups);
     RF_TRY(shape_expect_vector(args, 2, dims[1], err));
     for (int i = 0; i < 2; i++) {
         int64_t size = x->dims[2 + i], window = (w->dims[2 + i] - 1) * a->dilation[i] + 1;
         if (size < 1 || size > INT32_MAX)
-            return shape_fail(args, err, "image %s: expected 1 to 2^31-1 rows and columns",
-                              shape_dims(x).s);
+            return shape_fail(args, err,
+                              "image %s: expected 1 to 2^31-1 rows and columns, found %" PRId64,
+                              shape_dims(x).s, size);
         if (a->output_pad[i] >= a->stride[i] && a->output_pad[i] >= a->dilation[i])
             return shape_fail(args, err,
                               "output_pad: expected less than stride %d or dilation %d, found %d",

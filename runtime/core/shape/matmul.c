@@ -28,8 +28,8 @@ rf_status rf_shape_matmul(const rf_op_args *args, rf_error *err)
     batch_b.rank -= 2;
     int rank = shape_broadcast(&batch_a, &batch_b, dims);
     if (rank < 0)
-        return shape_fail(args, err, "a %s and b %s: batch dims do not broadcast", shape_dims(a).s,
-                          shape_dims(b).s);
+        return shape_fail(args, err, "expected batch dims that broadcast, found a %s and b %s",
+                          shape_dims(a).s, shape_dims(b).s);
     dims[rank++] = a->dims[a->rank - (at->trans_a ? 1 : 2)];
     dims[rank++] = b->dims[b->rank - (at->trans_b ? 2 : 1)];
     RF_TRY(shape_set(args, 0, a->dtype, rank, dims, err));

@@ -39,12 +39,14 @@ rf_status rf_shape_pad(const rf_op_args *args, rf_error *err)
                 args, err, "reflect of dim %d: expected less than its %" PRId64 ", found %" PRId64,
                 i, size, most);
         if (a->mode == RF_PAD_EDGE && most > 0 && size < 1)
-            return shape_fail(args, err, "edge of dim %d: it has no elements to repeat", i);
+            return shape_fail(args, err, "edge of dim %d: expected elements to repeat, found none",
+                              i);
         if (__builtin_add_overflow(size, pad.begin[i], &dims[i]) ||
             __builtin_add_overflow(dims[i], pad.end[i], &dims[i]) || dims[i] < 0)
             return shape_fail(args, err,
-                              "dim %d of %" PRId64 ": pads %" PRId64 " and %" PRId64
-                              " leave no legal size",
+                              "dim %d of %" PRId64
+                              ": expected pads that leave 0 or more, found %" PRId64
+                              " and %" PRId64,
                               i, size, pad.begin[i], pad.end[i]);
     }
     return shape_set(args, 0, x->dtype, x->rank, dims, err);
@@ -80,7 +82,8 @@ rf_status rf_shape_pixel_shuffle(const rf_op_args *args, rf_error *err)
                           r, square, d[1]);
     for (int i = 2; i < 4; i++)
         if (__builtin_mul_overflow(d[i], (int64_t)r, &dims[i]))
-            return shape_fail(args, err, "factor %d: image %s grows too large", r,
+            return shape_fail(args, err,
+                              "factor %d: expected an output below 2^63 pixels, found image %s", r,
                               shape_dims(args->in[0]).s);
     return shape_set(args, 0, args->in[0]->dtype, 4, dims, err);
 }
@@ -96,7 +99,8 @@ rf_status rf_shape_pixel_unshuffle(const rf_op_args *args, rf_error *err)
         return shape_fail(args, err, "expected height and width divisible by factor %d, found %s",
                           r, shape_dims(args->in[0]).s);
     if (__builtin_mul_overflow(d[1], (int64_t)r * r, &dims[1]))
-        return shape_fail(args, err, "factor %d: too many channels of %s", r,
+        return shape_fail(args, err,
+                          "factor %d: expected fewer than 2^63 output channels, found image %s", r,
                           shape_dims(args->in[0]).s);
     return shape_set(args, 0, args->in[0]->dtype, 4, dims, err);
 }
@@ -127,7 +131,10 @@ rf_status rf_shape_concat(const rf_op_args *args, rf_error *err)
                               rf_dtype_name(x->dtype), shape_dims(x).s, axis,
                               rf_dtype_name(t->dtype), shape_dims(t).s);
         if (__builtin_add_overflow(dims[axis], t->dims[axis], &dims[axis]))
-            return shape_fail(args, err, "axis %d grows beyond 2^63", axis);
+            return shape_fail(args, err,
+                              "axis %d: expected a sum below 2^63, found %" PRId64
+                              " more than %" PRId64,
+                              axis, t->dims[axis], x->dims[axis]);
     }
     return shape_set(args, 0, x->dtype, x->rank, dims, err);
 }
@@ -221,8 +228,10 @@ rf_status rf_shape_reshape(const rf_op_args *args, rf_error *err)
     for (int i = 0; i < a->n_dims; i++) {
         dims[i] = a->dims[i];
         if (dims[i] == 0 && i >= x->rank)
-            return shape_fail(args, err, "dims: place %d copies a dim that %s does not have", i,
-                              shape_dims(x).s);
+            return shape_fail(args, err,
+                              "dims: expected a size at place %d, found 0, which copies a dim that "
+                              "%s does not have",
+                              i, shape_dims(x).s);
         if (dims[i] == 0)
             dims[i] = x->dims[i];
         if (dims[i] < -1 || (dims[i] == -1 && open >= 0))
@@ -232,7 +241,9 @@ rf_status rf_shape_reshape(const rf_op_args *args, rf_error *err)
         if (dims[i] == -1)
             open = i;
         else if (__builtin_mul_overflow(known, dims[i], &known))
-            return shape_fail(args, err, "dims: the product passes 2^63");
+            return shape_fail(args, err,
+                              "dims: expected %" PRId64 " elements as in %s, found more than 2^63",
+                              rf_tensor_elements(x), shape_dims(x).s);
     }
     int64_t n = rf_tensor_elements(x);
     if (open >= 0) {

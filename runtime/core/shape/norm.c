@@ -12,14 +12,13 @@ static rf_status check_eps(const rf_op_args *args, double eps, rf_error *err)
     return RF_OK;
 }
 
-/* x (N,C,...); returns C. */
-static rf_status check_channels(const rf_op_args *args, int64_t *out, rf_error *err)
+/* x (N,C,...). */
+static rf_status check_channels(const rf_op_args *args, rf_error *err)
 {
     const rf_tensor *x = args->in[0];
     if (x->rank < 2)
         return shape_fail(args, err, "x: expected rank 2 or more (N, C, ...), found %s",
                           shape_dims(x).s);
-    *out = x->dims[1];
     return RF_OK;
 }
 
@@ -47,9 +46,9 @@ rf_status rf_shape_layer_norm(const rf_op_args *args, rf_error *err)
 rf_status rf_shape_group_norm(const rf_op_args *args, rf_error *err)
 {
     const rf_group_norm_attrs *a = &args->attrs->group_norm;
-    int64_t channels;
     RF_TRY(shape_float_args(args, err));
-    RF_TRY(check_channels(args, &channels, err));
+    RF_TRY(check_channels(args, err));
+    int64_t channels = args->in[0]->dims[1];
     RF_TRY(check_eps(args, a->eps, err));
     RF_TRY(shape_act(args, a->act, a->act_alpha, a->act_beta, err));
     RF_TRY(shape_at_least(args, "groups", 1, &a->groups, 0, err));
@@ -63,9 +62,9 @@ rf_status rf_shape_group_norm(const rf_op_args *args, rf_error *err)
 
 rf_status rf_shape_batch_norm(const rf_op_args *args, rf_error *err)
 {
-    int64_t channels;
     RF_TRY(shape_float_args(args, err));
-    RF_TRY(check_channels(args, &channels, err));
+    RF_TRY(check_channels(args, err));
+    int64_t channels = args->in[0]->dims[1];
     RF_TRY(check_eps(args, args->attrs->batch_norm.eps, err));
     for (int i = 1; i <= 4; i++)
         RF_TRY(shape_expect_vector(args, i, channels, err));

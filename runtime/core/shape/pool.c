@@ -11,6 +11,9 @@ static rf_status check_side(const rf_op_args *args, const rf_pool2d_attrs *a, in
 {
     const char *name = i ? "width" : "height";
     int64_t size = args->in[0]->dims[2 + i];
+    if (size < 1)
+        return shape_fail(args, err, "expected an image with pixels, found %s",
+                          shape_dims(args->in[0]).s);
     for (int side = i; side < 4; side += 2)
         if (a->pad[side] >= window)
             return shape_fail(args, err,
@@ -37,12 +40,13 @@ rf_status rf_shape_pool2d(const rf_op_args *args, rf_error *err)
     for (int i = 0; i < 2; i++) {
         int64_t window = (int64_t)(a->kernel[i] - 1) * a->dilation[i] + 1;
         RF_TRY(check_side(args, a, i, window, err));
-        int64_t room = x->dims[2 + i] + a->pad[i] + a->pad[2 + i] - window;
+        int64_t padded = x->dims[2 + i] + a->pad[i] + a->pad[2 + i], room = padded - window;
         if (a->ceil_mode)
             room += a->stride[i] - 1;
-        if (room < 0 || x->dims[2 + i] < 1)
-            return shape_fail(args, err, "image %s with padding: expected %s %" PRId64 " or more",
-                              shape_dims(x).s, i ? "width" : "height", window);
+        if (room < 0)
+            return shape_fail(
+                args, err, "image %s with padding: expected %s %" PRId64 " or more, found %" PRId64,
+                shape_dims(x).s, i ? "width" : "height", window, padded);
         int64_t n = room / a->stride[i] + 1;
         if (a->ceil_mode && (n - 1) * a->stride[i] >= x->dims[2 + i] + a->pad[i])
             n--;

@@ -29,7 +29,7 @@ rf_status rf_shape_reduce(const rf_op_args *args, rf_error *err)
     }
     if (empty &&
         (a->kind == RF_REDUCE_MEAN || a->kind == RF_REDUCE_MAX || a->kind == RF_REDUCE_MIN))
-        return shape_fail(args, err, "%s over no elements of %s has no value",
+        return shape_fail(args, err, "%s: expected elements to reduce, found none in %s",
                           RF_ENUM_TEXT(reduce_kind, a->kind), shape_dims(x).s);
     return shape_set(args, 0, x->dtype, rank, dims, err);
 }

@@ -20,8 +20,9 @@ rf_status rf_shape_resize(const rf_op_args *args, rf_error *err)
         if (a->size[i])
             continue;
         if (!(scale > 0 && scale <= INT32_MAX))
-            return shape_fail(args, err, "scale_%c: expected more than 0, found %g", i ? 'x' : 'y',
-                              scale);
+            return shape_fail(args, err,
+                              "scale_%c: expected more than 0 and up to 2^31-1, found %g",
+                              i ? 'x' : 'y', scale);
         double size = floor((double)x->dims[2 + i] * scale);
         if (!(size >= 1 && size < 0x1p53))
             return shape_fail(args, err,
