@@ -43,6 +43,10 @@ const rf_cpu_features *rf_cpu_get_features(void);
  * says. NULL if the name is unknown or the machine lacks the set. */
 const rf_kernel *const *rf_cpu_kernels_for(const char *isa, size_t *out_n);
 
+/* For tests and benchmarks: oneDNN's rows without the measured choice of shapes, so that every node
+ * it can run at all reaches it. NULL-terminated; empty in a build without oneDNN. */
+extern const rf_kernel *const rf_cpu_dnnl_any[];
+
 extern const rf_backend rf_backend_cpu;
 
 #ifdef __cplusplus
