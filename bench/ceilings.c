@@ -33,9 +33,10 @@ static __attribute__((target("avx512f"))) double fma_512(void)
 {
     __m512 s[SUMS], a = _mm512_set1_ps(0.5f);
     EACH(i)
-        s[i] = _mm512_set1_ps((float)i);
+    s[i] = _mm512_set1_ps((float)i);
     for (int r = 0; r < ROUNDS; r++)
-        EACH(i) {
+        EACH(i)
+        {
             s[i] = _mm512_fmadd_ps(s[i], a, a);
             __asm__("" : "+v"(s[i])); /* one instruction each, as written */
         }
@@ -47,9 +48,10 @@ static __attribute__((target("avx2,fma"))) double fma_256(void)
 {
     __m256 s[SUMS], a = _mm256_set1_ps(0.5f);
     EACH(i)
-        s[i] = _mm256_set1_ps((float)i);
+    s[i] = _mm256_set1_ps((float)i);
     for (int r = 0; r < ROUNDS; r++)
-        EACH(i) {
+        EACH(i)
+        {
             s[i] = _mm256_fmadd_ps(s[i], a, a);
             __asm__("" : "+x"(s[i]));
         }
@@ -61,9 +63,10 @@ static double mul_add_128(void)
 {
     __m128 s[SUMS], a = _mm_set1_ps(0.5f);
     EACH(i)
-        s[i] = _mm_set1_ps((float)i);
+    s[i] = _mm_set1_ps((float)i);
     for (int r = 0; r < ROUNDS; r++)
-        EACH(i) {
+        EACH(i)
+        {
             s[i] = _mm_add_ps(_mm_mul_ps(s[i], a), a);
             __asm__("" : "+x"(s[i]));
         }
@@ -76,9 +79,10 @@ static __attribute__((target("avx512f,avx512bf16"))) double dot_bf16(void)
     __m512 s[SUMS];
     __m512bh a = (__m512bh)_mm512_set1_epi32(0x3f003f00);
     EACH(i)
-        s[i] = _mm512_set1_ps((float)i);
+    s[i] = _mm512_set1_ps((float)i);
     for (int r = 0; r < ROUNDS; r++)
-        EACH(i) {
+        EACH(i)
+        {
             s[i] = _mm512_dpbf16_ps(s[i], a, a);
             __asm__("" : "+v"(s[i]));
         }
