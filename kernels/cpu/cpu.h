@@ -46,6 +46,10 @@ enum { RF_CPU_MAX_ROWS = 256 };
  * says. NULL if the name is unknown or the machine lacks the set. */
 const rf_kernel *const *rf_cpu_kernels_for(const char *isa, size_t *out_n);
 
+/* For tests and benchmarks: oneDNN's rows without the measured choice of shapes, so that every node
+ * it can run at all reaches it. NULL-terminated; empty in a build without oneDNN. */
+extern const rf_kernel *const rf_cpu_dnnl_any[];
+
 extern const rf_backend rf_backend_cpu;
 
 #ifdef __cplusplus

@@ -203,20 +203,36 @@ static bool can_pad(const rf_kernel_desc *desc)
     const rf_pad_attrs *attrs = &desc->args.attrs->pad;
     rf_normal_padding pad;
     rf_normal_pad(attrs, desc->args.in[0], &pad);
-    for (int i = 0; i < desc->args.in[0]->rank; i++)
-        if (pad.begin[i] < 0 || pad.end[i] < 0)
+    for (int i = 0; i < desc->args.in[0]->rank; i++) {
+        int64_t begin = pad.begin[i] < 0 ? -pad.begin[i] : 0;
+        int64_t end = pad.end[i] < 0 ? -pad.end[i] : 0;
+        /* A reflection beside a cut may show what was cut off. */
+        if (begin + end > (attrs->mode == RF_PAD_ZEROS ? desc->args.in[0]->dims[i] : 0))
             return false;
+    }
     bool value = rf_cpu_is_float(desc->args.out[0]->dtype) || attrs->value == 0;
     return can_copy(desc) && (attrs->mode != RF_PAD_ZEROS || value);
 }
 
+/* Negative padding cuts: takes it off x. */
+static void cut(rf_tensor *x, rf_normal_padding *pad)
+{
+    for (int i = 0; i < x->rank; i++) {
+        int64_t begin = pad->begin[i] < 0 ? -pad->begin[i] : 0;
+        int64_t end = pad->end[i] < 0 ? -pad->end[i] : 0;
+        pad->begin[i] += begin;
+        pad->end[i] += end;
+        x->data = at(x, i, begin);
+        x->dims[i] -= begin + end;
+    }
+}
+
 /* The border at index `i` of dim d: all of y along the dims before d, which are complete, and what
  * x fills along those after it. `n` > 1 only for a constant. */
-static void pad_border(const rf_kernel_call *call, const rf_normal_padding *pad, int d, int64_t i,
-                       int64_t n)
+static void pad_border(const rf_kernel_call *call, const rf_tensor *x, const rf_normal_padding *pad,
+                       int d, int64_t i, int64_t n)
 {
     const rf_pad_attrs *attrs = &call->args.attrs->pad;
-    const rf_tensor *x = call->args.in[0];
     rf_tensor to = *call->args.out[0], from;
     to.data = at(&to, d, i);
     to.dims[d] = n;
@@ -243,9 +259,11 @@ static void pad_border(const rf_kernel_call *call, const rf_normal_padding *pad,
 static rf_status run_pad(const rf_kernel_call *call, rf_error *err)
 {
     (void)err;
-    const rf_tensor *x = call->args.in[0], *y = call->args.out[0];
+    const rf_tensor *y = call->args.out[0];
+    rf_tensor left = *call->args.in[0], *x = &left;
     rf_normal_padding pad;
     rf_normal_pad(&call->args.attrs->pad, x, &pad);
+    cut(x, &pad);
     rf_tensor inside = *y;
     for (int d = 0; d < y->rank; d++) {
         inside.data = at(&inside, d, pad.begin[d]);
@@ -256,14 +274,14 @@ static rf_status run_pad(const rf_kernel_call *call, rf_error *err)
     for (int d = 0; d < y->rank; d++) {
         int64_t end = pad.begin[d] + x->dims[d];
         if (whole) {
-            pad_border(call, &pad, d, 0, pad.begin[d]);
-            pad_border(call, &pad, d, end, pad.end[d]);
+            pad_border(call, x, &pad, d, 0, pad.begin[d]);
+            pad_border(call, x, &pad, d, end, pad.end[d]);
             continue;
         }
         for (int64_t i = 0; i < pad.begin[d]; i++)
-            pad_border(call, &pad, d, i, 1);
+            pad_border(call, x, &pad, d, i, 1);
         for (int64_t i = end; i < y->dims[d]; i++)
-            pad_border(call, &pad, d, i, 1);
+            pad_border(call, x, &pad, d, i, 1);
     }
     return RF_OK;
 }

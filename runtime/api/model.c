@@ -223,3 +223,25 @@ bool rf_op_supported(int k, const char *backend_name)
             return true;
     return false;
 }
+
+void rf_op_kernels(int k, const char *backend_name, char *buf, size_t buf_bytes)
+{
+    const rf_backend *backend = rf_backend_find(backend_name);
+    size_t n = 0, used = 0;
+    const rf_kernel *const *kernels = backend ? backend->kernels(&n) : NULL;
+    if (buf_bytes)
+        buf[0] = 0;
+    for (size_t i = 0; i < n; i++) {
+        if ((int)kernels[i]->op != k || used >= buf_bytes)
+            continue;
+        int wrote =
+            snprintf(buf + used, buf_bytes - used, "%s%s", used ? " " : "", kernels[i]->name);
+        used += wrote > 0 ? (size_t)wrote : 0;
+    }
+}
+
+const char *rf_backend_device(const char *backend_name)
+{
+    const rf_backend *backend = rf_backend_find(backend_name);
+    return !backend ? NULL : backend->describe ? backend->describe() : backend->name;
+}

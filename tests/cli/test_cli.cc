@@ -238,10 +238,17 @@ TEST_F(Cli, OpsListsEveryOpWithItsBackends)
 {
     Json j = parse(expect(0, {"ops", "--json"}).out);
     int n = 0;
-    for (; rf_op_name(n); n++)
-        EXPECT_TRUE(json_is_true(json_object_get(at(j, rf_op_name(n)), "ref"))) << rf_op_name(n);
+    for (; rf_op_name(n); n++) {
+        json_t *op = at(j, rf_op_name(n));
+        EXPECT_TRUE(json_is_true(json_object_get(op, "ref"))) << rf_op_name(n);
+        std::string kernels = json_string_value(json_object_get(op, "cpu_kernels"));
+        EXPECT_EQ(json_is_true(json_object_get(op, "cpu")), !kernels.empty()) << rf_op_name(n);
+    }
     EXPECT_EQ(json_object_size(j.get()), static_cast<size_t>(n));
-    EXPECT_NE(expect(0, {"ops"}).out.find("conv2d"), std::string::npos);
+    std::string text = expect(0, {"ops"}).out;
+    EXPECT_NE(text.find("conv2d"), std::string::npos);
+    EXPECT_NE(text.find(rf_backend_device("cpu")), std::string::npos);
+    EXPECT_NE(text.find("winograd4x4"), std::string::npos);
 }
 
 TEST_F(Cli, BenchReportsTimesMemoryAndMachine)

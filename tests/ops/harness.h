@@ -50,9 +50,13 @@ class Instance
     std::string run(const rf_kernel &kernel, const rf_backend *backend, int n_threads,
                     bool with_packs, double *worst) const;
 
+    // The node as the planner sees it, and the data of an input (NULL: absent); bench_ops runs
+    // these.
+    rf_kernel_desc desc(int n_threads) const;
+    const rf_tensor *input(size_t i) const { return in_[i] ? &in_[i]->tensor : nullptr; }
+
   private:
     friend struct Runner;
-    rf_kernel_desc desc(int n_threads) const;
     const Case &case_;
     Variant variant_;
     rf_attrs attrs_;

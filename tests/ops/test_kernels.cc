@@ -19,15 +19,19 @@ struct Table {
     const rf_backend *backend;
     const rf_kernel *const *kernels(size_t *n) const
     {
+        if (isa && !std::strcmp(isa, "oneDNN")) {
+            for (*n = 0; rf_cpu_dnnl_any[*n];)
+                ++*n;
+            return *n ? rf_cpu_dnnl_any : nullptr;
+        }
         return isa ? rf_cpu_kernels_for(isa, n) : rf_backend_ref.kernels(n);
     }
 };
 
 const Table tables[] = {
-    {"ref", nullptr, &rf_backend_ref},
-    {"cpu_baseline", "baseline", &rf_backend_cpu},
-    {"cpu_avx2", "avx2", &rf_backend_cpu},
-    {"cpu_avx512", "avx512", &rf_backend_cpu},
+    {"ref", nullptr, &rf_backend_ref},       {"cpu_baseline", "baseline", &rf_backend_cpu},
+    {"cpu_avx2", "avx2", &rf_backend_cpu},   {"cpu_avx512", "avx512", &rf_backend_cpu},
+    {"cpu_dnnl", "oneDNN", &rf_backend_cpu}, // on every shape, not only where it wins
 };
 
 class KernelTest : public testing::Test
@@ -84,7 +88,8 @@ TEST(Cases, NameEveryOpAndNoneTwice)
 bool is_out_of_reach(const rf_kernel &kernel)
 {
     const rf_cpu_features *f = rf_cpu_get_features();
-    return (!f->amx_bf16 && std::strstr(kernel.name, "amx")) ||
+    return (!f->avx2 && std::strstr(kernel.name, "dnnl")) ||
+           (!f->amx_bf16 && std::strstr(kernel.name, "amx")) ||
            (!f->avx512_bf16 && std::strstr(kernel.name, "bf16"));
 }
 

@@ -97,6 +97,12 @@ RF_API const char *rf_op_name(int k);
 /* "x, w, [bias], [res]; stride=1,1 pad=0,0,0,0 ..." written to buf, always terminated. */
 RF_API void rf_op_describe(int k, char *buf, size_t buf_bytes);
 RF_API bool rf_op_supported(int k, const char *backend);
+/* The kernels that the backend has for op k on this machine, in order of preference:
+ * "winograd4x4 direct". Written to buf, always terminated; empty if there are none. */
+RF_API void rf_op_kernels(int k, const char *backend, char *buf, size_t buf_bytes);
+/* Instruction set or device of a backend ("avx512+bf16"); NULL if this build has no such backend.
+ */
+RF_API const char *rf_backend_device(const char *backend);
 
 #ifdef __cplusplus
 }
