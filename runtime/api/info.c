@@ -7,7 +7,14 @@
  */
 #include "runtime/api/api.h"
 
+#include <build_info.h> /* made by meson */
+
 #include <math.h>
+
+const char *rf_build_info(void)
+{
+    return RF_BUILD_INFO;
+}
 
 struct reach {
     double radius, jump;
