@@ -181,6 +181,89 @@ TEST(Session, TensorsThatMakeNoSenseAreRefusedByName)
     refused(&t, 1, "dtype is 77");
 }
 
+rf_model_info info_of(Net &n, rf_value y)
+{
+    n.output("y", y);
+    Model m = finish_graph(n.take());
+    rf_model_info info;
+    rf_model_get_info(m.get(), &info);
+    return info;
+}
+
+// What a tile must know: how far a pixel sees, where tiles may start, and whether that is all.
+TEST(Info, ReceptiveFieldGrowsWithWindowsAndStrides)
+{
+    Net n("local");
+    rf_value x = n.input("x", {1, 3, -1, -1});
+    rf_value half = n.conv("down", n.conv("a", x, 3, 8, 3), 8, 8, 3, 2); // 1 + 1
+    rf_value deep = n.conv("b", half, 8, 8, 5);                          // + 2 * 2
+    rf_model_info info =
+        info_of(n, n.one("pixel_shuffle", "up", {n.conv("c", deep, 8, 12, 1)}, {}));
+    EXPECT_EQ(info.receptive_field, 6);
+    EXPECT_EQ(info.tile_align, 2);
+    EXPECT_FALSE(info.has_global_ops);
+}
+
+TEST(Info, OpsThatMixOrMovePixelsAreGlobal)
+{
+    using Build = rf_value (*)(Net &, rf_value);
+    const std::pair<const char *, Build> global[] = {
+        {"mean",
+         [](Net &n, rf_value x) {
+             return n.one("reduce", "r", {x}, {ints("axes", {2, 3})});
+         }},
+        {"all", [](Net &n, rf_value x) { return n.one("reduce", "r", {x}); }},
+        {"norm", [](Net &n, rf_value x) { return n.one("group_norm", "r", {x}); }},
+        {"last", [](Net &n, rf_value x) { return n.one("softmax", "r", {x}); }},
+        {"turn",
+         [](Net &n, rf_value x) {
+             return n.one("transpose", "r", {x}, {ints("perm", {0, 1, 3, 2})});
+         }},
+        {"flat",
+         [](Net &n, rf_value x) {
+             return n.one("reshape", "r", {x}, {ints("dims", {0, 0, -1})});
+         }},
+        {"halves",
+         [](Net &n, rf_value x) { return n.add("split", "r", {x}, {ints("axis", {3})}, 2)[0]; }},
+        {"beside",
+         [](Net &n, rf_value x) {
+             return n.one("concat", "r", {x, x}, {ints("axis", {-1})});
+         }},
+        {"sized",
+         [](Net &n, rf_value x) {
+             return n.one("resize", "r", {x}, {ints("size", {9, 9})});
+         }},
+    };
+    for (const auto &[name, build] : global) {
+        Net n(name);
+        rf_value x = n.input("x", {1, 4, -1, -1});
+        EXPECT_TRUE(info_of(n, build(n, x)).has_global_ops) << name;
+    }
+    const std::pair<const char *, Build> local[] = {
+        {"channels",
+         [](Net &n, rf_value x) { return n.one("reduce", "r", {x}, {ints("axes", {1})}); }},
+        {"classes",
+         [](Net &n, rf_value x) { return n.one("softmax", "r", {x}, {ints("axis", {1})}); }},
+        {"skip",
+         [](Net &n, rf_value x) {
+             return n.one("concat", "r", {x, x}, {ints("axis", {1})});
+         }},
+        {"pooled",
+         [](Net &n, rf_value x) {
+             return n.one("pool2d", "r", {x}, {ints("kernel", {2, 2}), ints("stride", {2, 2})});
+         }},
+        {"scaled",
+         [](Net &n, rf_value x) {
+             return n.one("resize", "r", {x}, {real("scale_y", 2), real("scale_x", 2)});
+         }},
+    };
+    for (const auto &[name, build] : local) {
+        Net n(name);
+        rf_value x = n.input("x", {1, 4, -1, -1});
+        EXPECT_FALSE(info_of(n, build(n, x)).has_global_ops) << name;
+    }
+}
+
 TEST(Session, DeviceAndVersionAreInWords)
 {
     Session s = open_session(finish_graph(two_convs()), {.threads = 2});
