@@ -13,7 +13,7 @@
  *   rf_graph_output(g, "y", y, &err);
  *   rf_model_from_graph(&g, NULL, &model, &err);
  *
- * Threads: one graph belongs to one thread at a time.
+ * Names are UTF-8. Threads: one graph belongs to one thread at a time.
  */
 #ifndef REFOLD_GRAPH_H
 #define REFOLD_GRAPH_H
