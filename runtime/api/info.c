@@ -7,30 +7,74 @@
  */
 #include "runtime/api/api.h"
 
+#include <build_info.h> /* made by meson */
+
 #include <math.h>
+
+const char *rf_build_info(void)
+{
+    return RF_BUILD_INFO;
+}
 
 struct reach {
     double radius, jump;
 };
 
-static void windowed(struct reach *r, int64_t k, int dilation)
+static int64_t larger(int64_t a, int64_t b)
 {
-    r->radius += floor((double)(k - 1) / 2 + 0.5) * dilation * r->jump;
+    return a > b ? a : b;
 }
 
-/* Ops whose every output depends on the whole image. */
+static void windowed(struct reach *r, int64_t k, int64_t dilation)
+{
+    r->radius += floor((double)(k - 1) / 2 + 0.5) * (double)dilation * r->jump;
+}
+
+/* Axis of an image (N,C,H,W) along which pixels lie. */
+static bool is_spatial(int64_t axis)
+{
+    return axis >= 2 || axis == -1 || axis == -2;
+}
+
+static bool any_spatial(const int64_t *axes, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (is_spatial(axes[i]))
+            return true;
+    return !n; /* none given: all */
+}
+
+/* Ops whose output depends on the whole image, or that move pixels in a way that `step` does not
+ * follow: with one of them no halo makes tiles exact. */
 static bool is_global(const rf_graph_node *n)
 {
-    if (n->op == RF_OP_REDUCE) {
-        const rf_reduce_attrs *a = &n->attrs.reduce;
-        if (!a->n_axes)
-            return true;
-        for (int i = 0; i < a->n_axes; i++)
-            if (a->axes[i] >= 2 || a->axes[i] == -1 || a->axes[i] == -2)
-                return true;
+    const rf_attrs *a = &n->attrs;
+    switch (n->op) {
+    case RF_OP_ATTENTION:
+    case RF_OP_GROUP_NORM:
+    case RF_OP_LAYER_NORM: /* its dims are the last ones */
+    case RF_OP_CHANNEL_STATS:
+    case RF_OP_MATMUL:
+    case RF_OP_TRANSPOSE:
+    case RF_OP_RESHAPE:
+        return true;
+    case RF_OP_REDUCE:
+        return any_spatial(a->reduce.axes, a->reduce.n_axes);
+    case RF_OP_SLICE:
+        return any_spatial(a->slice.axes, a->slice.n_axes);
+    case RF_OP_SOFTMAX:
+        return is_spatial(a->softmax.axis);
+    case RF_OP_CONCAT:
+        return is_spatial(a->concat.axis);
+    case RF_OP_SPLIT:
+        return is_spatial(a->split.axis);
+    case RF_OP_GATHER:
+        return is_spatial(a->gather.axis);
+    case RF_OP_RESIZE:
+        return a->resize.size[0] || a->resize.size[1];
+    default:
         return false;
     }
-    return n->op == RF_OP_ATTENTION || n->op == RF_OP_GROUP_NORM || n->op == RF_OP_CHANNEL_STATS;
 }
 
 static void step(const rf_graph *g, const rf_graph_node *n, struct reach *r)
@@ -39,12 +83,14 @@ static void step(const rf_graph *g, const rf_graph_node *n, struct reach *r)
     const rf_attrs *a = &n->attrs;
     switch (n->op) {
     case RF_OP_CONV2D:
-        windowed(r, w->dims[2] > w->dims[3] ? w->dims[2] : w->dims[3], a->conv2d.dilation[0]);
-        r->jump *= a->conv2d.stride[0];
+        windowed(r, larger(w->dims[2], w->dims[3]),
+                 larger(a->conv2d.dilation[0], a->conv2d.dilation[1]));
+        r->jump *= (double)larger(a->conv2d.stride[0], a->conv2d.stride[1]);
         break;
     case RF_OP_POOL2D:
-        windowed(r, a->pool2d.kernel[0], a->pool2d.dilation[0]);
-        r->jump *= a->pool2d.stride[0];
+        windowed(r, larger(a->pool2d.kernel[0], a->pool2d.kernel[1]),
+                 larger(a->pool2d.dilation[0], a->pool2d.dilation[1]));
+        r->jump *= (double)larger(a->pool2d.stride[0], a->pool2d.stride[1]);
         break;
     case RF_OP_CONV_TRANSPOSE2D:
         windowed(

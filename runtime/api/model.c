@@ -5,6 +5,7 @@
 #include "runtime/api/api.h"
 
 #include "loaders/loader.h"
+#include "runtime/base/params.h"
 #include "runtime/exec/passes.h"
 
 #include <stdio.h>
@@ -55,24 +56,29 @@ static rf_status build(rf_model *m, rf_checkpoint *ckpt, bool unfolded, rf_error
     return finish(m, unfolded, own_form ? "refold" : ckpt->format, err);
 }
 
-rf_status rf_model_load(const rf_model_params *params, rf_model **out, rf_error *err)
+rf_status rf_model_load(const rf_model_params *given, rf_model **out, rf_error *err)
 {
+    rf_model_params params = {.size = sizeof params};
     rf_env *env = NULL;
     rf_blob *blob = NULL;
     rf_checkpoint *ckpt = NULL;
     rf_model *m = NULL;
     rf_status status;
     *out = NULL;
-    if (!params || params->size < sizeof(size_t) * 2 || (!params->path && !params->data))
-        return rf_fail(err, RF_ERR_ARGUMENT, "rf_model_params: set size, and path or data");
-    RF_TRY(rf_env_create(params->hooks, &env, err));
-    if (params->path)
-        RF_TRY_DONE(rf_blob_map_file(env, params->path, &blob, err));
+    if (!given)
+        return rf_fail(err, RF_ERR_ARGUMENT, "rf_model_params is NULL, expected path or data");
+    RF_TRY(rf_params_take(&params, sizeof params, given, "rf_model_params", err));
+    if (!params.path == !params.data)
+        return rf_fail(err, RF_ERR_ARGUMENT, "rf_model_params: %s, expected path or data",
+                       params.path ? "path and data are set" : "neither path nor data is set");
+    RF_TRY(rf_env_create(params.hooks, &env, err));
+    if (params.path)
+        RF_TRY_DONE(rf_blob_map_file(env, params.path, &blob, err));
     else
-        RF_TRY_DONE(rf_blob_copy(env, params->data, params->data_bytes, &blob, err));
+        RF_TRY_DONE(rf_blob_copy(env, params.data, params.data_bytes, &blob, err));
     RF_TRY_DONE(model_new(env, &m, err));
-    RF_TRY_DONE(rf_load_checkpoint(env, blob, params->path, &ckpt, err));
-    RF_TRY_DONE(build(m, ckpt, params->unfolded, err));
+    RF_TRY_DONE(rf_load_checkpoint(env, blob, params.path, &ckpt, err));
+    RF_TRY_DONE(build(m, ckpt, params.unfolded, err));
     if (rf_blob_is_mapping(blob)) {
         m->file = rf_blob_retain(blob);
         rf_blob_forget(m->file);
@@ -87,21 +93,25 @@ done:
     return status;
 }
 
-rf_status rf_model_from_graph(rf_graph **graph, const rf_model_params *params, rf_model **out,
+rf_status rf_model_from_graph(rf_graph **graph, const rf_model_params *given, rf_model **out,
                               rf_error *err)
 {
+    rf_model_params params = {.size = sizeof params};
     rf_model *m = NULL;
     *out = NULL;
     if (!graph || !*graph)
         return rf_fail(err, RF_ERR_ARGUMENT, "graph is NULL");
-    rf_status status = model_new((*graph)->env, &m, err);
+    rf_status status =
+        given ? rf_params_take(&params, sizeof params, given, "rf_model_params", err) : RF_OK;
+    if (status == RF_OK)
+        status = model_new((*graph)->env, &m, err);
     if (status == RF_OK) {
         m->graph = *graph;
         *graph = NULL;
         for (size_t v = 0; v < m->graph->n_values; v++)
             if (m->graph->values[v].blob)
                 m->info.n_file_parameters += rf_tensor_elements(&m->graph->values[v].desc);
-        status = finish(m, params && params->unfolded, "graph", err);
+        status = finish(m, params.unfolded, "graph", err);
     }
     rf_graph_destroy(graph);
     if (status == RF_OK)

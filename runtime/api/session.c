@@ -4,22 +4,47 @@
  */
 #include "runtime/api/api.h"
 
+#include "runtime/base/params.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 
-enum { DEFAULT_PLANS = 8, HUGE_PAGE = 2 << 20 };
+/* OpenMP ends the process when it cannot make a thread, so a wrong number must not reach it. */
+enum { DEFAULT_PLANS = 8, MAX_PLANS = 1 << 16, MAX_THREADS = 1024, HUGE_PAGE = 2 << 20 };
 
-static const rf_backend *find_backend(const char *device, rf_error *err)
+/* 'auto' takes the fastest device that is there, and says which; a device that was asked for by
+ * name is never replaced by another. */
+static rf_status find_backend(rf_env *env, const char *device, const rf_backend **out,
+                              rf_error *err)
 {
-    const char *name = device && strcmp(device, "auto") ? device : "cpu";
-    const rf_backend *backend = rf_backend_find(name);
-    if (!backend && !strcmp(name, "cuda"))
-        rf_fail(err, RF_ERR_DEVICE,
-                "device 'cuda': this build has no CUDA module; use 'cpu' or 'auto'");
-    else if (!backend)
-        rf_fail(err, RF_ERR_ARGUMENT, "device '%s': expected auto, cpu, cuda or ref", name);
-    return backend;
+    bool any = !device || !strcmp(device, "auto");
+    *out = rf_backend_find(any ? "cuda" : device);
+    if (*out)
+        return RF_OK;
+    if (any) {
+        rf_log(env, RF_LOG_INFO, "device 'auto': this build has no CUDA module, using 'cpu'");
+        *out = rf_backend_find("cpu");
+        return RF_OK;
+    }
+    if (!strcmp(device, "cuda"))
+        return rf_fail(err, RF_ERR_DEVICE,
+                       "device 'cuda': this build has no CUDA module; use 'cpu' or 'auto'");
+    return rf_fail(err, RF_ERR_ARGUMENT, "device '%s': expected auto, cpu, cuda or ref", device);
+}
+
+static rf_status check_precision(const rf_backend *backend, rf_dtype precision, rf_error *err)
+{
+    char known[64] = "";
+    size_t at = 0;
+    if (rf_dtype_name(precision) && backend->precisions >> precision & 1)
+        return RF_OK;
+    for (int d = 0; d < RF_DTYPE_COUNT; d++)
+        if (backend->precisions >> d & 1 && at < sizeof known)
+            at += (size_t)snprintf(known + at, sizeof known - at, "%s%s", at ? ", " : "",
+                                   rf_dtype_name((rf_dtype)d));
+    return rf_fail(err, RF_ERR_UNSUPPORTED, "precision '%s' on device '%s': expected one of: %s",
+                   rf_dtype_name(precision) ? rf_dtype_name(precision) : "?", backend->name, known);
 }
 
 rf_status rf_session_create(rf_model *model, const rf_session_params *given, rf_session **out,
@@ -31,18 +56,16 @@ rf_status rf_session_create(rf_model *model, const rf_session_params *given, rf_
     if (!model)
         return rf_fail(err, RF_ERR_ARGUMENT, "model is NULL");
     if (given)
-        memcpy(&params, given, given->size < sizeof params ? given->size : sizeof params);
-    const rf_backend *backend = find_backend(params.device, err);
-    if (!backend)
-        return err ? err->code : RF_ERR_DEVICE;
-    if (params.precision < 0 || params.precision >= RF_DTYPE_COUNT ||
-        !(backend->precisions >> params.precision & 1))
-        return rf_fail(
-            err, RF_ERR_UNSUPPORTED, "precision '%s' on device '%s': expected f32 or bf16",
-            rf_dtype_name(params.precision) ? rf_dtype_name(params.precision) : "?", backend->name);
-    if (params.n_threads < 0 || params.max_plans < 0)
-        return rf_fail(err, RF_ERR_ARGUMENT, "n_threads %d, max_plans %d: expected 0 or more",
-                       params.n_threads, params.max_plans);
+        RF_TRY(rf_params_take(&params, sizeof params, given, "rf_session_params", err));
+    const rf_backend *backend;
+    RF_TRY(find_backend(model->env, params.device, &backend, err));
+    RF_TRY(check_precision(backend, params.precision, err));
+    if (params.n_threads < 0 || params.n_threads > MAX_THREADS)
+        return rf_fail(err, RF_ERR_ARGUMENT, "n_threads is %d, expected 0 (all cores) to %d",
+                       params.n_threads, MAX_THREADS);
+    if (params.max_plans < 0 || params.max_plans > MAX_PLANS)
+        return rf_fail(err, RF_ERR_ARGUMENT, "max_plans is %d, expected 0 (the default) to %d",
+                       params.max_plans, MAX_PLANS);
     RF_TRY(rf_alloc_array(model->env, 1, sizeof *s, &s, err));
     s->max_plans = params.max_plans ? params.max_plans : DEFAULT_PLANS;
     s->model = rf_model_retain(model);
@@ -165,10 +188,29 @@ static rf_status select_plan(rf_session *s, const rf_tensor *inputs, int n, bool
     return RF_OK;
 }
 
+/* What the planner takes for granted; it names inputs and sizes itself. */
+static rf_status check_inputs(const rf_session *s, const rf_tensor *inputs, int n, rf_error *err)
+{
+    const rf_graph *g = s->model->graph;
+    if (n < 0 || (size_t)n != g->n_inputs || (n && !inputs))
+        return rf_fail(err, RF_ERR_ARGUMENT, "the model has %zu inputs, found %d", g->n_inputs,
+                       inputs ? n : 0);
+    for (int i = 0; i < n; i++) {
+        rf_tensor sane;
+        rf_error why;
+        rf_status status =
+            rf_tensor_init(&sane, inputs[i].dtype, inputs[i].rank, inputs[i].dims, NULL, &why);
+        if (status != RF_OK)
+            return rf_fail(err, status, "input '%s': %s", g->values[g->inputs[i]].name, why.text);
+    }
+    return RF_OK;
+}
+
 rf_status rf_session_prepare(rf_session *s, const rf_tensor *inputs, int n_inputs,
                              rf_plan_info *out, rf_error *err)
 {
     bool cached;
+    RF_TRY(check_inputs(s, inputs, n_inputs, err));
     RF_TRY(select_plan(s, inputs, n_inputs, &cached, err));
     const rf_plan *p = s->current;
     size_t weights = p->const_bytes + rf_pack_cache_bytes(s->model->packs);
@@ -254,6 +296,7 @@ rf_status rf_session_run(rf_session *s, const rf_tensor *inputs, int n_inputs,
                          const rf_tensor *outputs, int n_outputs, rf_error *err)
 {
     bool cached;
+    RF_TRY(check_inputs(s, inputs, n_inputs, err));
     RF_TRY(select_plan(s, inputs, n_inputs, &cached, err));
     if (n_outputs != (int)s->model->graph->n_outputs)
         return rf_fail(err, RF_ERR_ARGUMENT, "expected %zu outputs, found %d",

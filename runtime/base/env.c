@@ -5,6 +5,8 @@
  */
 #include "runtime/base/env.h"
 
+#include "runtime/base/params.h"
+
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -35,14 +37,8 @@ rf_status rf_env_create(const rf_hooks *hooks, rf_env **out, rf_error *err)
 {
     rf_hooks used = {.size = sizeof used};
     *out = NULL;
-    if (hooks) {
-        if (hooks->size < sizeof hooks->size)
-            return rf_fail(err, RF_ERR_ARGUMENT,
-                           "rf_hooks: size is %zu, expected sizeof(rf_hooks) = %zu", hooks->size,
-                           sizeof *hooks);
-        /* An older caller's struct is shorter (the rest keeps its default), a newer one longer. */
-        memcpy(&used, hooks, hooks->size < sizeof used ? hooks->size : sizeof used);
-    }
+    if (hooks)
+        RF_TRY(rf_params_take(&used, sizeof used, hooks, "rf_hooks", err));
     if (!used.allocator.alloc != !used.allocator.free)
         return rf_fail(err, RF_ERR_ARGUMENT,
                        "rf_hooks: allocator has only %s, expected both or none",

@@ -154,8 +154,8 @@ struct rf_file_writer {
     rf_env *env;
     int fd;
     bool failed;
-    char target[PATH_MAX]; /* links resolved, so that a link to the old file stays a link */
-    char temporary[PATH_MAX];
+    char target[PATH_MAX];    /* links resolved, so that a link to the old file stays a link */
+    char temporary[PATH_MAX]; /* "" while the file has no name */
 };
 
 /* Finds out where the bytes go and which mode the file gets. Devices and pipes are refused: rename
@@ -179,27 +179,55 @@ static rf_status resolve_target(rf_file_writer *w, const char *path, mode_t *mod
     return RF_OK;
 }
 
-/* A fresh file in the target's folder, so that rename stays inside one file system. */
-static rf_status open_temporary(rf_file_writer *w, const char *path, rf_error *err)
+/* Length of the target's folder with its slash; 0 for the current one. */
+static int folder_length(const rf_file_writer *w)
 {
     const char *slash = strrchr(w->target, '/');
-    int folder = slash ? (int)(slash + 1 - w->target) : 0;
-    for (int attempt = 0; attempt < 16; attempt++) {
+    return slash ? (int)(slash + 1 - w->target) : 0;
+}
+
+/* Calls `make` with fresh names in the target's folder, so that rename stays inside one file
+ * system, until one is free. */
+static rf_status with_fresh_name(rf_file_writer *w, bool (*make)(rf_file_writer *w), rf_error *err)
+{
+    errno = EEXIST;
+    for (int attempt = 0; attempt < 16 && errno == EEXIST; attempt++) {
         uint64_t r;
         if (getrandom(&r, sizeof r, 0) != (ssize_t)sizeof r)
-            return rf_fail(err, RF_ERR_IO, "%s: no random name: %s", path, strerror(errno));
-        int n = snprintf(w->temporary, sizeof w->temporary, "%.*s.refold-%016llx.tmp", folder,
-                         w->target, (unsigned long long)r);
-        if (n < 0 || (size_t)n >= sizeof w->temporary)
-            return rf_fail(err, RF_ERR_IO, "%s: name is too long", path);
-        w->fd = open(w->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (w->fd >= 0)
-            return RF_OK;
-        if (errno != EEXIST)
             break;
+        int n = snprintf(w->temporary, sizeof w->temporary, "%.*s.refold-%016llx.tmp",
+                         folder_length(w), w->target, (unsigned long long)r);
+        if (n < 0 || (size_t)n >= sizeof w->temporary)
+            errno = ENAMETOOLONG;
+        else if (make(w))
+            return RF_OK;
     }
-    return rf_fail(err, RF_ERR_IO, "%s: cannot create a file in its folder: %s", path,
+    w->temporary[0] = 0;
+    return rf_fail(err, RF_ERR_IO, "%s: cannot create a file in its folder: %s", w->target,
                    strerror(errno));
+}
+
+static bool create_named(rf_file_writer *w)
+{
+    w->fd = open(w->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    return w->fd >= 0;
+}
+
+static bool give_name(rf_file_writer *w)
+{
+    char self[64];
+    snprintf(self, sizeof self, "/proc/self/fd/%d", w->fd);
+    return linkat(AT_FDCWD, self, AT_FDCWD, w->temporary, AT_SYMLINK_FOLLOW) == 0;
+}
+
+/* Where the system can, the file has no name until it is complete: a process that is killed in the
+ * middle leaves nothing at all behind. */
+static rf_status open_temporary(rf_file_writer *w, rf_error *err)
+{
+    char folder[PATH_MAX];
+    snprintf(folder, sizeof folder, "%.*s", folder_length(w), w->target);
+    w->fd = open(*folder ? folder : ".", O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666);
+    return w->fd >= 0 ? RF_OK : with_fresh_name(w, create_named, err);
 }
 
 rf_status rf_file_writer_open(rf_env *env, const char *path, rf_file_writer **out, rf_error *err)
@@ -212,7 +240,7 @@ rf_status rf_file_writer_open(rf_env *env, const char *path, rf_file_writer **ou
     w->env = rf_env_retain(env);
     w->fd = -1;
     RF_TRY_DONE(resolve_target(w, path, &mode, err));
-    RF_TRY_DONE(open_temporary(w, path, err));
+    RF_TRY_DONE(open_temporary(w, err));
     /* Best effort: an overwritten file keeps its permissions where the system lets it. */
     if (mode && fchmod(w->fd, mode))
         rf_log(env, RF_LOG_DEBUG, "%s: permissions not kept: %s", path, strerror(errno));
@@ -244,15 +272,22 @@ rf_status rf_file_writer_write(rf_file_writer *w, const void *bytes, size_t n, r
 static void sync_folder(const rf_file_writer *w)
 {
     char folder[PATH_MAX];
-    const char *slash = strrchr(w->target, '/');
-    if (slash)
-        snprintf(folder, sizeof folder, "%.*s", (int)(slash + 1 - w->target), w->target);
-    int fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    snprintf(folder, sizeof folder, "%.*s", folder_length(w), w->target);
+    int fd = open(*folder ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return;
     if (fsync(fd))
         rf_log(w->env, RF_LOG_DEBUG, "%s: folder not synced: %s", w->target, strerror(errno));
     close(fd);
+}
+
+static rf_status rename_temporary(rf_file_writer *w, rf_error *err)
+{
+    if (rename(w->temporary, w->target))
+        return rf_fail(err, RF_ERR_IO, "%s: cannot finish: %s", w->target, strerror(errno));
+    w->temporary[0] = 0;
+    sync_folder(w);
+    return RF_OK;
 }
 
 rf_status rf_file_writer_commit(rf_file_writer **writer, rf_error *err)
@@ -261,11 +296,10 @@ rf_status rf_file_writer_commit(rf_file_writer **writer, rf_error *err)
     rf_status status = RF_OK;
     if (w->failed) {
         status = rf_fail(err, RF_ERR_IO, "%s: not written, an earlier write failed", w->target);
-    } else if (fsync(w->fd) || rename(w->temporary, w->target)) {
+    } else if (fsync(w->fd)) {
         status = rf_fail(err, RF_ERR_IO, "%s: cannot finish: %s", w->target, strerror(errno));
-    } else {
-        w->temporary[0] = 0;
-        sync_folder(w);
+    } else if (w->temporary[0] || (status = with_fresh_name(w, give_name, err)) == RF_OK) {
+        status = rename_temporary(w, err);
     }
     rf_file_writer_destroy(writer);
     return status;

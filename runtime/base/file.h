@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Whole files: a private read-only mapping, and atomic writes (temporary name beside the target,
- * renamed when complete), so that no output is ever seen half-written.
+ * Whole files: a private read-only mapping, and atomic writes (a file without a name, or with a
+ * temporary one where the system has no such files, renamed when complete), so that no output is
+ * ever seen half-written.
  */
 #ifndef RF_BASE_FILE_H
 #define RF_BASE_FILE_H

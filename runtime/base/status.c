@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { MAX_TEXT = 5000 }; /* a path and some words */
+
 #define TEXT_(x) #x
 #define TEXT(x) TEXT_(x)
 
@@ -47,24 +49,39 @@ const char *rf_status_text(rf_status status)
     return "unknown status";
 }
 
+/* Texts begin with where and end with what was found, and a path between may be 4 KiB long: what is
+ * too long loses its middle. No piece of a UTF-8 sequence is kept. */
+static void copy_elided(char *out, size_t out_bytes, const char *text)
+{
+    size_t n = strlen(text), head = out_bytes / 3;
+    if (n < out_bytes) {
+        memcpy(out, text, n + 1);
+        return;
+    }
+    const char *tail = text + n - (out_bytes - head - 4);
+    while (head && ((unsigned char)text[head] & 0xc0) == 0x80)
+        head--;
+    while (((unsigned char)*tail & 0xc0) == 0x80)
+        tail++;
+    snprintf(out, out_bytes, "%.*s...%s", (int)head, text, tail);
+}
+
 rf_status rf_fail_at(rf_error *err, const char *file, int line, rf_status code, const char *fmt,
                      ...)
 {
     if (!err)
         return code;
     /* Through a second buffer: callers prefix err->text by passing it as an argument. */
-    char text[sizeof err->text];
+    char text[MAX_TEXT];
     va_list args;
     va_start(args, fmt);
     int n = vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
     if (n < 0)
         snprintf(text, sizeof text, "%s", rf_status_text(code));
-    else if ((size_t)n >= sizeof text)
-        memcpy(text + sizeof text - 4, "...", 4);
     err->code = code;
     err->file = file;
     err->line = line;
-    memcpy(err->text, text, sizeof text);
+    copy_elided(err->text, sizeof err->text, text);
     return code;
 }

@@ -3,6 +3,7 @@
  * The public graph builder. It checks everything that can be checked without shapes, so that the
  * call that is wrong is the call that fails.
  */
+#include "runtime/base/str.h"
 #include "runtime/core/graph.h"
 #include "runtime/core/strided.h"
 
@@ -19,11 +20,20 @@ rf_status rf_graph_create(const rf_hooks *hooks, rf_graph **out, rf_error *err)
     return status;
 }
 
+/* Names go into JSON: saved graphs, profiles, reports. */
+static rf_status check_utf8(const char *what, const char *name, rf_error *err)
+{
+    if (rf_utf8_is_valid(name))
+        return RF_OK;
+    return rf_fail(err, RF_ERR_ARGUMENT, "the name of %s is not UTF-8: '%s'", what, name);
+}
+
 /* Inputs and constants share one name space: both are found by name in saved files. */
 static rf_status check_value_name(const rf_graph *graph, const char *name, rf_error *err)
 {
     if (!name || !*name)
         return rf_fail(err, RF_ERR_ARGUMENT, "inputs and constants need a name");
+    RF_TRY(check_utf8("an input or constant", name, err));
     for (size_t v = 0; v < graph->n_values; v++)
         if ((graph->values[v].is_input || graph->values[v].blob) &&
             !strcmp(graph->values[v].name, name))
@@ -142,6 +152,7 @@ rf_status rf_graph_add(rf_graph *graph, const char *op_name, const char *name,
         snprintf(numbered, sizeof numbered, "node%zu", graph->n_nodes);
         name = numbered;
     }
+    RF_TRY(check_utf8("a node", name, err));
     RF_TRY(check_inputs(graph, rf_op_get(op), name, inputs, n_in, err));
     RF_TRY(check_outputs(rf_op_get(op), name, n_out, err));
     rf_attrs_default(op, &values);
@@ -173,6 +184,7 @@ rf_status rf_graph_output(rf_graph *graph, const char *name, rf_value value, rf_
     char what[96];
     if (!name || !*name)
         return rf_fail(err, RF_ERR_ARGUMENT, "outputs need a name");
+    RF_TRY(check_utf8("an output", name, err));
     snprintf(what, sizeof what, "output '%.64s'", name);
     RF_TRY(check_value(graph, value, what, err));
     for (size_t i = 0; i < graph->n_outputs; i++)
@@ -210,10 +222,12 @@ rf_status rf_graph_set_min_size(rf_graph *graph, rf_value input, int64_t height,
 
 rf_status rf_graph_set_name(rf_graph *graph, const char *name, rf_error *err)
 {
-    const char *copy = name ? rf_arena_strndup(&graph->arena, name, strlen(name)) : NULL;
+    if (!name)
+        return rf_fail(err, RF_ERR_ARGUMENT, "the graph's name is NULL");
+    RF_TRY(check_utf8("the graph", name, err));
+    const char *copy = rf_arena_strndup(&graph->arena, name, strlen(name));
     if (!copy)
-        return rf_fail(err, name ? RF_ERR_MEMORY : RF_ERR_ARGUMENT,
-                       name ? "no memory for the graph's name" : "the graph's name is NULL");
+        return rf_fail(err, RF_ERR_MEMORY, "no memory for the graph's name");
     graph->name = copy;
     return RF_OK;
 }

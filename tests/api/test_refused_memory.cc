@@ -1,72 +1,101 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Refuses the k-th allocation of load + prepare + run for every k, and checks that the call fails
-// with RF_ERR_MEMORY and a text (or does without, where memory was only for a hint), that nothing
-// crashes and that every byte comes back.
+// with RF_ERR_MEMORY and a text (or does without, where memory was only for a hint), that the same
+// objects give the right result when the call is made again, that nothing crashes and that every
+// byte comes back.
 #include "tests/support/networks.h"
 
 #include <functional>
+#include <set>
 
 using namespace rft;
 
 namespace
 {
 
-// One whole life; the first failure ends it.
-rf_status run_once(rf_model *model, const Array &input, rf_error *err)
+// A life of calls of which one may be refused memory. A call that fails is made once more, on the
+// same objects: only one allocation is refused, so the second time it must succeed.
+class Life
+{
+  public:
+    template <typename F> void call(const char *what, F f)
+    {
+        rf_error err = {};
+        rf_status status = f(&err);
+        if (status == RF_OK)
+            return;
+        EXPECT_EQ(refused, nullptr) << refused << " failed before " << what << ": " << err.text;
+        EXPECT_EQ(status, RF_ERR_MEMORY) << what << ": " << err.text;
+        EXPECT_NE(err.text[0], 0) << what;
+        refused = what;
+        EXPECT_EQ(f(&err), RF_OK) << what << " again: " << err.text;
+    }
+    const char *refused = nullptr; // the call that failed
+    std::vector<float> y;
+};
+
+// Session, plan, run with strided tensors (which are staged), reports, and another shape.
+void use(Life &life, rf_model *model, const Array &input)
 {
     rf_session_params params = {sizeof params, "cpu", RF_F32, 1, 0, 0, false};
     rf_session *s = nullptr;
-    Array x = input;
-    std::vector<float> y;
-    rf_tensor in = x.view(), out;
+    Array wide({input.dims[0], input.dims[1], input.dims[2], input.dims[3] + 3});
+    rf_tensor in = wide.view(), out = {}, other = random_array("o", {1, 3, 16, 19}).shape();
+    in.dims[3] -= 3;
+    for (int64_t i = 0, w = input.dims[3]; i < static_cast<int64_t>(input.data.size()); i++)
+        wide.data[static_cast<size_t>(i / w * (w + 3) + i % w)] =
+            input.data[static_cast<size_t>(i)];
     const char *text;
-    rf_status status = rf_session_create(model, &params, &s, err);
-    if (status != RF_OK) {
-        EXPECT_EQ(s, nullptr);
+    life.call("create", [&](rf_error *e) {
+        rf_status status = rf_session_create(model, &params, &s, e);
+        EXPECT_EQ(s != nullptr, status == RF_OK);
         return status;
-    }
-    status = rf_session_prepare(s, &in, 1, nullptr, err);
-    if (status == RF_OK)
-        status = rf_session_output(s, 0, &out, err);
-    if (status == RF_OK) {
-        y.resize(static_cast<size_t>(rf_tensor_elements(&out)));
-        out.data = y.data();
-        status = rf_session_run(s, &in, 1, &out, 1, err);
-    }
-    if (status == RF_OK)
-        status = rf_session_explain(s, &text, err);
+    });
+    life.call("prepare", [&](rf_error *e) { return rf_session_prepare(s, &in, 1, nullptr, e); });
+    life.call("output", [&](rf_error *e) { return rf_session_output(s, 0, &out, e); });
+    life.y.resize(static_cast<size_t>(rf_tensor_elements(&out)));
+    out.data = life.y.data();
+    rf_session_profile(s, true); // without memory there is no profile, and nothing else is lost
+    life.call("run", [&](rf_error *e) { return rf_session_run(s, &in, 1, &out, 1, e); });
+    life.call("explain", [&](rf_error *e) { return rf_session_explain(s, &text, e); });
+    life.call("other", [&](rf_error *e) { return rf_session_prepare(s, &other, 1, nullptr, e); });
+    life.call("again", [&](rf_error *e) { return rf_session_run(s, &in, 1, &out, 1, e); });
     rf_session_destroy(&s);
-    return status;
 }
 
-using Life = std::function<rf_status(const rf_hooks *hooks, rf_error *err)>;
+using Lived = std::function<void(const rf_hooks *hooks, Life &life)>;
 
 // `step` > 1 tries only every step-th allocation.
-void expect_every_refusal_handled(const Life &life, int64_t step)
+void expect_every_refusal_handled(const Lived &lived, int64_t step)
 {
     int64_t n_refused = 0, n_survived = 0;
-    for (int64_t k = 1;; k += step) {
+    std::set<std::string> where;
+    Life whole;
+    Memory unlimited;
+    rf_hooks hooks = unlimited.hooks();
+    lived(&hooks, whole);
+    ASSERT_EQ(whole.refused, nullptr);
+    for (int64_t k = 1; k <= unlimited.calls; k += step) {
         Memory memory;
-        rf_hooks hooks = memory.hooks();
+        Life life;
+        hooks = memory.hooks();
         memory.refuse = k;
-        rf_error err = {};
-        rf_status status = life(&hooks, &err);
-        ASSERT_EQ(memory.bytes, 0) << "leak after refusing allocation " << k << ": " << err.text;
+        lived(&hooks, life);
+        ASSERT_FALSE(testing::Test::HasFailure()) << "after refusing allocation " << k;
+        ASSERT_EQ(memory.bytes, 0) << "leak after refusing allocation " << k;
         ASSERT_EQ(memory.wrong_sizes, 0) << "after refusing allocation " << k;
-        if (memory.calls < k) {
-            ASSERT_EQ(status, RF_OK) << err.text;
-            break;
-        }
+        ASSERT_EQ(life.y, whole.y) << "after refusing allocation " << k;
         n_refused++;
-        n_survived += status == RF_OK;
-        if (status != RF_OK) {
-            ASSERT_EQ(status, RF_ERR_MEMORY) << "allocation " << k << ": " << err.text;
-            ASSERT_NE(err.text[0], 0) << "allocation " << k;
-        }
+        n_survived += !life.refused;
+        if (life.refused)
+            where.insert(life.refused);
     }
-    printf("    %lld allocations refused, %lld of them did no harm\n",
-           static_cast<long long>(n_refused), static_cast<long long>(n_survived));
+    std::string calls;
+    for (const std::string &w : where)
+        calls += " " + w;
+    printf("    %lld allocations refused, %lld of them did no harm; failed and made again:%s\n",
+           static_cast<long long>(n_refused), static_cast<long long>(n_survived), calls.c_str());
     EXPECT_GT(n_refused, 10);
     EXPECT_LE(n_survived, n_refused / 10);
 }
@@ -76,17 +105,50 @@ TEST(RefusedMemory, CheckpointLoadPrepareRun)
     const std::string bytes = dea_net_safetensors(8);
     const Array x = random_array("x", {1, 3, 14, 13}, 0, 1);
     expect_every_refusal_handled(
-        [&](const rf_hooks *hooks, rf_error *err) {
+        [&](const rf_hooks *hooks, Life &life) {
             rf_model_params params = {sizeof params, nullptr, bytes.data(),
                                       bytes.size(),  false,   hooks};
             rf_model *model = nullptr;
-            rf_status status = rf_model_load(&params, &model, err);
-            if (status == RF_OK)
-                status = run_once(model, x, err);
+            life.call("load", [&](rf_error *e) {
+                rf_status status = rf_model_load(&params, &model, e);
+                EXPECT_EQ(model != nullptr, status == RF_OK);
+                return status;
+            });
+            use(life, model, x);
             rf_model_release(&model);
-            return status;
         },
-        quick() ? 23 : 1);
+        quick() ? 97 : 1);
+}
+
+// Refused again and again, every k-th time: calls fail, but nothing leaks and nothing crashes.
+TEST(RefusedMemory, ManyTimesInOneLife)
+{
+    const std::string bytes = dea_net_safetensors(8);
+    const Array x = random_array("x", {1, 3, 14, 13}, 0, 1);
+    for (int64_t every : {2, 7, 50, 400}) {
+        Memory memory;
+        rf_hooks hooks = memory.hooks();
+        memory.every = every;
+        rf_model_params params = {sizeof params, nullptr, bytes.data(),
+                                  bytes.size(),  false,   &hooks};
+        for (int i = 0; i < 20; i++) {
+            rf_error err = {};
+            rf_model *model = nullptr;
+            rf_session *s = nullptr;
+            rf_tensor shape = x.shape();
+            rf_status status = rf_model_load(&params, &model, &err);
+            if (status == RF_OK)
+                status = rf_session_create(model, nullptr, &s, &err);
+            for (int64_t w = 13; w < 17 && status == RF_OK; w++) {
+                shape.dims[3] = w;
+                status = rf_session_prepare(s, &shape, 1, nullptr, &err);
+            }
+            EXPECT_TRUE(status == RF_OK || status == RF_ERR_MEMORY) << err.text;
+            rf_session_destroy(&s);
+            rf_model_release(&model);
+            ASSERT_EQ(memory.bytes, 0) << "every " << every << ": " << err.text;
+        }
+    }
 }
 
 // The builder's helpers insist on success, so this network is built by hand.
@@ -119,17 +181,20 @@ rf_status build_small(const rf_hooks *hooks, rf_model **model, rf_error *err)
     return status;
 }
 
-TEST(RefusedMemory, GraphBuilderPrepareRun)
+TEST(RefusedMemory, GraphBuilderPrepareRunSave)
 {
     const Array x = random_array("x", {1, 3, 24, 20}, 0, 1);
+    TempDir dir;
     expect_every_refusal_handled(
-        [&](const rf_hooks *hooks, rf_error *err) {
+        [&](const rf_hooks *hooks, Life &life) {
             rf_model *model = nullptr;
-            rf_status status = build_small(hooks, &model, err);
-            if (status == RF_OK)
-                status = run_once(model, x, err);
+            life.call("build", [&](rf_error *e) { return build_small(hooks, &model, e); });
+            use(life, model, x);
+            life.call("save", [&](rf_error *e) {
+                return rf_model_save(model, (dir / "m.safetensors").c_str(), e);
+            });
             rf_model_release(&model);
-            return status;
+            EXPECT_EQ(dir.list(), std::vector<std::string>{"m.safetensors"});
         },
         1);
 }

@@ -159,6 +159,111 @@ TEST(Session, ProfileIsAChromeTraceOfEveryStep)
     json_decref(root);
 }
 
+TEST(Session, TensorsThatMakeNoSenseAreRefusedByName)
+{
+    Session s = open_session(finish_graph(two_convs()));
+    rf_error err = {};
+    rf_tensor t = Array({1, 3, 9, 8}).shape();
+    auto refused = [&](const rf_tensor *inputs, int n, const char *word) {
+        EXPECT_EQ(rf_session_prepare(s.get(), inputs, n, nullptr, &err), RF_ERR_ARGUMENT);
+        EXPECT_NE(strstr(err.text, word), nullptr) << err.text;
+    };
+    refused(nullptr, 1, "input");
+    refused(&t, 0, "1 inputs");
+    refused(&t, -1, "1 inputs");
+    t.rank = 1000; // beyond its own arrays
+    refused(&t, 1, "rank is 1000");
+    t = Array({1, 3, 9, 8}).shape();
+    t.dims[2] = t.dims[3] = int64_t{1} << 40;
+    refused(&t, 1, "63 bits");
+    t = Array({1, 3, 9, 8}).shape();
+    t.dtype = static_cast<rf_dtype>(77);
+    refused(&t, 1, "dtype is 77");
+}
+
+rf_model_info info_of(Net &n, rf_value y)
+{
+    n.output("y", y);
+    Model m = finish_graph(n.take());
+    rf_model_info info;
+    rf_model_get_info(m.get(), &info);
+    return info;
+}
+
+// What a tile must know: how far a pixel sees, where tiles may start, and whether that is all.
+TEST(Info, ReceptiveFieldGrowsWithWindowsAndStrides)
+{
+    Net n("local");
+    rf_value x = n.input("x", {1, 3, -1, -1});
+    rf_value half = n.conv("down", n.conv("a", x, 3, 8, 3), 8, 8, 3, 2); // 1 + 1
+    rf_value deep = n.conv("b", half, 8, 8, 5);                          // + 2 * 2
+    rf_model_info info =
+        info_of(n, n.one("pixel_shuffle", "up", {n.conv("c", deep, 8, 12, 1)}, {}));
+    EXPECT_EQ(info.receptive_field, 6);
+    EXPECT_EQ(info.tile_align, 2);
+    EXPECT_FALSE(info.has_global_ops);
+}
+
+TEST(Info, OpsThatMixOrMovePixelsAreGlobal)
+{
+    using Build = rf_value (*)(Net &, rf_value);
+    const std::pair<const char *, Build> global[] = {
+        {"mean",
+         [](Net &n, rf_value x) {
+             return n.one("reduce", "r", {x}, {ints("axes", {2, 3})});
+         }},
+        {"all", [](Net &n, rf_value x) { return n.one("reduce", "r", {x}); }},
+        {"norm", [](Net &n, rf_value x) { return n.one("group_norm", "r", {x}); }},
+        {"last", [](Net &n, rf_value x) { return n.one("softmax", "r", {x}); }},
+        {"turn",
+         [](Net &n, rf_value x) {
+             return n.one("transpose", "r", {x}, {ints("perm", {0, 1, 3, 2})});
+         }},
+        {"flat",
+         [](Net &n, rf_value x) {
+             return n.one("reshape", "r", {x}, {ints("dims", {0, 0, -1})});
+         }},
+        {"halves",
+         [](Net &n, rf_value x) { return n.add("split", "r", {x}, {ints("axis", {3})}, 2)[0]; }},
+        {"beside",
+         [](Net &n, rf_value x) {
+             return n.one("concat", "r", {x, x}, {ints("axis", {-1})});
+         }},
+        {"sized",
+         [](Net &n, rf_value x) {
+             return n.one("resize", "r", {x}, {ints("size", {9, 9})});
+         }},
+    };
+    for (const auto &[name, build] : global) {
+        Net n(name);
+        rf_value x = n.input("x", {1, 4, -1, -1});
+        EXPECT_TRUE(info_of(n, build(n, x)).has_global_ops) << name;
+    }
+    const std::pair<const char *, Build> local[] = {
+        {"channels",
+         [](Net &n, rf_value x) { return n.one("reduce", "r", {x}, {ints("axes", {1})}); }},
+        {"classes",
+         [](Net &n, rf_value x) { return n.one("softmax", "r", {x}, {ints("axis", {1})}); }},
+        {"skip",
+         [](Net &n, rf_value x) {
+             return n.one("concat", "r", {x, x}, {ints("axis", {1})});
+         }},
+        {"pooled",
+         [](Net &n, rf_value x) {
+             return n.one("pool2d", "r", {x}, {ints("kernel", {2, 2}), ints("stride", {2, 2})});
+         }},
+        {"scaled",
+         [](Net &n, rf_value x) {
+             return n.one("resize", "r", {x}, {real("scale_y", 2), real("scale_x", 2)});
+         }},
+    };
+    for (const auto &[name, build] : local) {
+        Net n(name);
+        rf_value x = n.input("x", {1, 4, -1, -1});
+        EXPECT_FALSE(info_of(n, build(n, x)).has_global_ops) << name;
+    }
+}
+
 TEST(Session, DeviceAndVersionAreInWords)
 {
     Session s = open_session(finish_graph(two_convs()), {.threads = 2});
@@ -168,6 +273,8 @@ TEST(Session, DeviceAndVersionAreInWords)
     EXPECT_EQ(rf_version(), static_cast<uint32_t>(RF_VERSION_MAJOR << 16 | RF_VERSION_MINOR << 8 |
                                                   RF_VERSION_PATCH));
     EXPECT_STREQ(rf_version_string(), "0.1.0");
+    for (const char *part : {"libpng ", "zlib "})
+        EXPECT_NE(strstr(rf_build_info(), part), nullptr) << rf_build_info();
 }
 
 struct LogLine {
@@ -200,6 +307,25 @@ TEST(Hooks, LoggerHearsOnlyWhatItAskedFor)
     }
 }
 
+TEST(Hooks, LoggerHearsWhichDeviceAutoTook)
+{
+    std::vector<LogLine> lines;
+    rf_hooks hooks = {};
+    hooks.size = sizeof hooks;
+    hooks.logger = {collect, &lines, RF_LOG_INFO};
+    Model model = finish_graph(two_convs(&hooks));
+    SessionOptions o;
+    o.device = "cpu";
+    Session named = open_session(model, o);
+    EXPECT_TRUE(lines.empty()) << lines[0].text;
+    o.device = "auto";
+    Session any = open_session(model, o);
+    ASSERT_EQ(lines.size(), 1u);
+    EXPECT_EQ(lines[0].level, RF_LOG_INFO);
+    EXPECT_NE(lines[0].text.find("auto"), std::string::npos) << lines[0].text;
+    EXPECT_STREQ(rf_session_device(any.get()), rf_session_device(named.get()));
+}
+
 TEST(Hooks, HalfAnAllocatorIsRefused)
 {
     Memory memory;
@@ -215,7 +341,7 @@ TEST(Hooks, HalfAnAllocatorIsRefused)
 }
 
 // A caller that was compiled against an older header passes shorter structs.
-TEST(Hooks, ShorterParamsMeanDefaultsForTheRest)
+TEST(Params, ShorterOnesMeanDefaultsForTheRest)
 {
     Model model = finish_graph(two_convs());
     struct {
@@ -230,6 +356,87 @@ TEST(Hooks, ShorterParamsMeanDefaultsForTheRest)
     ASSERT_EQ(rf_session_create(model.get(), &params, &s, &err), RF_OK) << err.text;
     EXPECT_EQ(std::string(rf_session_device(s)).rfind("ref", 0), 0u);
     rf_session_destroy(&s);
+
+    const std::string bytes = dea_net_safetensors(8);
+    rf_model_params load;
+    memset(&load, 0xee, sizeof load); // `unfolded` and `hooks` are not there yet
+    load.size = offsetof(rf_model_params, unfolded);
+    load.path = nullptr;
+    load.data = bytes.data();
+    load.data_bytes = bytes.size();
+    rf_model *m = nullptr;
+    ASSERT_EQ(rf_model_load(&load, &m, &err), RF_OK) << err.text;
+    rf_model_info info;
+    rf_model_get_info(m, &info);
+    EXPECT_EQ(info.n_folds, 24) << "the default is to fold";
+    rf_model_release(&m);
+}
+
+// One that was compiled against a newer header passes longer ones.
+TEST(Params, LongerOnesMustBeZeroAtTheEnd)
+{
+    const std::string bytes = dea_net_safetensors(8);
+    struct {
+        rf_model_params known;
+        int32_t future, more;
+    } load = {{sizeof load, nullptr, bytes.data(), bytes.size(), false, nullptr}, 0, 0};
+    struct {
+        rf_session_params known;
+        int32_t future, more;
+    } open = {{sizeof open, "cpu", RF_F32, 1, 0, 0, false}, 0, 0};
+    rf_model *m = nullptr;
+    rf_session *s = nullptr;
+    rf_error err = {};
+    ASSERT_EQ(rf_model_load(&load.known, &m, &err), RF_OK) << err.text;
+    Model model(m);
+    ASSERT_EQ(rf_session_create(m, &open.known, &s, &err), RF_OK) << err.text;
+    rf_session_destroy(&s);
+
+    load.future = open.future = 1;
+    EXPECT_EQ(rf_session_create(m, &open.known, &s, &err), RF_ERR_UNSUPPORTED);
+    EXPECT_NE(strstr(err.text, "rf_session_params"), nullptr) << err.text;
+    EXPECT_EQ(s, nullptr);
+    EXPECT_EQ(rf_model_load(&load.known, &m, &err), RF_ERR_UNSUPPORTED);
+    EXPECT_NE(strstr(err.text, "rf_model_params"), nullptr) << err.text;
+    EXPECT_EQ(m, nullptr);
+    rf_graph *g = two_convs().release();
+    EXPECT_EQ(rf_model_from_graph(&g, &load.known, &m, &err), RF_ERR_UNSUPPORTED);
+    EXPECT_EQ(g, nullptr) << "taken also on failure";
+    EXPECT_EQ(m, nullptr);
+}
+
+TEST(Params, AForgottenSizeIsRefused)
+{
+    Model model = finish_graph(two_convs());
+    rf_session_params open = {};
+    rf_model_params load = {};
+    load.path = "/nowhere";
+    rf_session *s = nullptr;
+    rf_model *m = nullptr;
+    rf_error err = {};
+    EXPECT_EQ(rf_session_create(model.get(), &open, &s, &err), RF_ERR_ARGUMENT);
+    EXPECT_NE(strstr(err.text, "sizeof(rf_session_params)"), nullptr) << err.text;
+    EXPECT_EQ(rf_model_load(&load, &m, &err), RF_ERR_ARGUMENT);
+    EXPECT_NE(strstr(err.text, "sizeof(rf_model_params)"), nullptr) << err.text;
+    EXPECT_EQ(rf_model_load(nullptr, &m, &err), RF_ERR_ARGUMENT);
+    load = {sizeof load, "/nowhere", "both", 4, false, nullptr};
+    EXPECT_EQ(rf_model_load(&load, &m, &err), RF_ERR_ARGUMENT);
+    EXPECT_NE(strstr(err.text, "path and data"), nullptr) << err.text;
+}
+
+TEST(Params, NumbersThatNoMachineHasAreRefused)
+{
+    Model model = finish_graph(two_convs());
+    rf_session *s = nullptr;
+    rf_error err = {};
+    rf_session_params p = {sizeof p, "cpu", RF_F32, 1025, 0, 0, false};
+    EXPECT_EQ(rf_session_create(model.get(), &p, &s, &err), RF_ERR_ARGUMENT);
+    EXPECT_NE(strstr(err.text, "n_threads is 1025"), nullptr) << err.text;
+    p.n_threads = 1;
+    p.max_plans = -1;
+    EXPECT_EQ(rf_session_create(model.get(), &p, &s, &err), RF_ERR_ARGUMENT);
+    EXPECT_NE(strstr(err.text, "max_plans is -1"), nullptr) << err.text;
+    EXPECT_EQ(s, nullptr);
 }
 
 } // namespace

@@ -84,7 +84,12 @@ TEST(BadInput, DeviceAndPrecisionAreNamed)
     p.device = "cpu";
     p.precision = RF_F16;
     EXPECT_EQ(rf_session_create(model.get(), &p, &s, &err), RF_ERR_UNSUPPORTED);
-    expect_words(err.text, {"f16", "bf16"});
+    expect_words(err.text, {"f16", "cpu", "f32, bf16"});
+    p.device = "ref"; // which has it
+    p.precision = RF_I32;
+    EXPECT_EQ(rf_session_create(model.get(), &p, &s, &err), RF_ERR_UNSUPPORTED);
+    expect_words(err.text, {"i32", "ref", "f32, f64, f16, bf16"});
+    p.device = "cpu";
     p.precision = RF_F32;
     p.n_threads = -1;
     EXPECT_EQ(rf_session_create(model.get(), &p, &s, &err), RF_ERR_ARGUMENT);

@@ -179,7 +179,8 @@ void *Memory::alloc(void *user, size_t n, size_t align)
 {
     Memory *self = static_cast<Memory *>(user);
     void *p = nullptr;
-    if (++self->calls == self->refuse || posix_memalign(&p, align, n))
+    int64_t call = ++self->calls, every = self->every;
+    if (call == self->refuse || (every && call % every == 0) || posix_memalign(&p, align, n))
         return nullptr;
     self->bytes += static_cast<int64_t>(n);
     std::lock_guard<std::mutex> guard(self->lock_);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * refold bench and verify: times, memory, errors of a model on random input.
+ * refold bench: times and memory of a model on random input.
  */
 #include "tools/cli/cli.h"
 
@@ -13,7 +13,8 @@ enum { KEY_JSON = 256, KEY_SHAPE, KEY_RUNS, KEY_SECONDS, NEW_SHAPES = 5 };
 
 struct bench_options {
     struct model_options model;
-    const char *shape, *json;
+    struct shape_options shapes;
+    const char *json; /* file, "" for stdout, NULL for text */
     int runs;
     double seconds;
 };
@@ -27,20 +28,24 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         state->child_inputs[0] = &o->model;
         return 0;
     case KEY_JSON:
-        o->json = arg ? arg : "";
+        o->json = arg && strcmp(arg, "-") ? arg : "";
+        return 0;
+    case ARGP_KEY_ARG: /* getopt leaves the FILE of "--json FILE", whose value is optional */
+        if (!o->json || *o->json)
+            argp_error(state, "argument '%s': expected only options", arg);
+        o->json = arg;
         return 0;
     case KEY_SHAPE:
-        o->shape = arg;
+        cli_add_shape(&o->shapes, arg, state);
         return 0;
     case KEY_RUNS:
-        o->runs = (int)strtol(arg, &end, 10);
-        if (*end || o->runs < 1)
+        if (!cli_number(arg, 1, 1 << 30, &o->runs))
             argp_error(state, "--runs '%s': expected a number from 1", arg);
         return 0;
     case KEY_SECONDS:
         o->seconds = strtod(arg, &end);
-        if (*end || !(o->seconds > 0))
-            argp_error(state, "--seconds '%s': expected a positive number", arg);
+        if (end == arg || *end || !(o->seconds >= 0 && o->seconds < 1e6))
+            argp_error(state, "--seconds '%s': expected a number from 0", arg);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -48,16 +53,22 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_option bench_list[] = {
-    {"shape", KEY_SHAPE, "1x3xHxW", 0, "input shape (1x3x512x512)", 0},
+    {"shape", KEY_SHAPE, "[NAME=]1x3xHxW", 0, "shape of an input (1x3x512x512)", 0},
     {"json", KEY_JSON, "FILE", OPTION_ARG_OPTIONAL,
      "write the report as JSON (to stdout without FILE)", 0},
     {"runs", KEY_RUNS, "N", 0, "at least N warm runs (10)", 0},
     {"seconds", KEY_SECONDS, "S", 0, "and at least S seconds of them (3)", 0},
     {0},
 };
-static const struct argp_child children[] = {{&model_argp, 0, 0, 0}, {0}};
-static const struct argp bench_argp = {bench_list, parse, 0, "Measures a model on random input.",
-                                       children,   0,     0};
+static const struct argp_child children[] = {{&device_argp, 0, 0, 0}, {0}};
+static const struct argp bench_argp = {
+    bench_list,
+    parse,
+    0,
+    "Measures a model on random input: cold load, first run, new shapes, warm runs, memory.",
+    children,
+    0,
+    0};
 
 static int by_value(const void *a, const void *b)
 {
@@ -75,49 +86,26 @@ static json_t *stats_json(double *t, int n)
 #undef RANK
 }
 
-/* One input and output pair of a shape, with random input. */
-struct io {
-    rf_buffer in, out;
+/* What is measured: one model on one set of shapes. */
+struct subject {
+    rf_model *model;
+    rf_session *session;
+    rf_tensor shapes[MAX_IO];
+    int n;
+    struct sample sample;
 };
 
-static void io_free(struct io *io)
-{
-    rf_buffer_free(&io->in);
-    rf_buffer_free(&io->out);
-}
-
-static rf_status io_make(rf_session *s, const rf_tensor *shape, struct io *io, rf_error *err)
-{
-    memset(io, 0, sizeof *io);
-    io->in.tensor = *shape;
-    rf_status status = rf_buffer_alloc(&io->in, err);
-    if (status != RF_OK)
-        return status;
-    cli_fill_random(&io->in.tensor, 1);
-    status = rf_session_prepare(s, shape, 1, NULL, err);
-    if (status == RF_OK)
-        status = rf_session_output(s, 0, &io->out.tensor, err);
-    return status == RF_OK ? rf_buffer_alloc(&io->out, err) : status;
-}
-
-static rf_status io_run(rf_session *s, struct io *io, double *seconds, rf_error *err)
-{
-    double t0 = cli_now();
-    rf_status status = rf_session_run(s, &io->in.tensor, 1, &io->out.tensor, 1, err);
-    *seconds = cli_now() - t0;
-    return status;
-}
-
 /* Load, session, plan and first run, as a process meets them. */
-static bool bench_cold(const struct bench_options *o, const rf_tensor *shape, rf_model **model,
-                       rf_session **session, struct io *io, json_t *report)
+static bool bench_cold(const struct bench_options *o, struct subject *s, json_t *report)
 {
     rf_error err;
     double t0 = cli_now(), run;
-    if (!cli_load(&o->model, false, model) || !cli_session(&o->model, *model, session))
+    if (!cli_load(&o->model, false, &s->model) || !cli_session(&o->model, s->model, &s->session) ||
+        !cli_shapes(&o->shapes, s->model, 512, s->shapes, &s->n))
         return false;
     double load = cli_now() - t0;
-    if (io_make(*session, shape, io, &err) != RF_OK || io_run(*session, io, &run, &err) != RF_OK)
+    if (sample_make(s->session, s->model, s->shapes, &s->sample, &err) != RF_OK ||
+        sample_run(s->session, &s->sample, &run, &err) != RF_OK)
         return cli_fail(&err) == EXIT_OK;
     double cold = cli_now() - t0, first = cold - load;
     json_object_set_new(report, "cold", stats_json(&cold, 1));
@@ -126,8 +114,8 @@ static bool bench_cold(const struct bench_options *o, const rf_tensor *shape, rf
     return true;
 }
 
-static bool bench_warm(const struct bench_options *o, rf_session *session, struct io *io,
-                       double *p50, json_t *report)
+static bool bench_warm(const struct bench_options *o, struct subject *s, double *p50,
+                       json_t *report)
 {
     rf_error err;
     int n = 0, capacity = 0;
@@ -141,7 +129,7 @@ static bool bench_warm(const struct bench_options *o, rf_session *session, struc
             }
             t = grown;
         }
-        if (io_run(session, io, &t[n++], &err) != RF_OK) {
+        if (sample_run(s->session, &s->sample, &t[n++], &err) != RF_OK) {
             free(t);
             return cli_fail(&err) == EXIT_OK;
         }
@@ -153,32 +141,52 @@ static bool bench_warm(const struct bench_options *o, rf_session *session, struc
     return true;
 }
 
-/* Prepare + run of shapes that this session has not seen, near the given one. */
-static bool bench_new_shapes(rf_session *session, const rf_tensor *shape, json_t *report)
+/* Prepare + run of a shape that this session has not seen, 8 * i wider than the given one. */
+static rf_status run_wider(const struct subject *s, int i, double *seconds, rf_error *err)
 {
-    double t[NEW_SHAPES], run;
-    rf_error err;
-    for (int i = 0; i < NEW_SHAPES; i++) {
-        rf_tensor other;
-        struct io io;
+    rf_tensor shapes[MAX_IO];
+    struct sample sample = {.n_in = 0};
+    double run, t0 = cli_now();
+    rf_status status = RF_OK;
+    for (int k = 0; k < s->n && status == RF_OK; k++) {
+        rf_io_info io;
         int64_t dims[RF_MAX_RANK];
-        memcpy(dims, shape->dims, sizeof dims);
-        dims[shape->rank - 1] += 8 * (i + 1);
-        rf_status status = rf_tensor_init(&other, shape->dtype, shape->rank, dims, NULL, &err);
-        double t0 = cli_now();
+        int last = s->shapes[k].rank - 1;
+        memcpy(dims, s->shapes[k].dims, sizeof dims);
+        status = rf_model_input(s->model, k, &io, err);
+        if (status == RF_OK && last >= 0 && io.dims[last] < 0)
+            dims[last] += 8 * i;
         if (status == RF_OK)
-            status = io_make(session, &other, &io, &err);
-        if (status == RF_OK)
-            status = io_run(session, &io, &run, &err);
-        t[i] = cli_now() - t0;
-        io_free(&io);
-        if (status != RF_OK) {
-            /* A network with fixed sizes has no other shape: that is no failure of the benchmark.
-             */
-            json_object_set_new(report, "new_shape", json_null());
-            return true;
-        }
+            status = rf_tensor_init(&shapes[k], s->shapes[k].dtype, last + 1, dims, NULL, err);
     }
+    if (status == RF_OK)
+        status = sample_make(s->session, s->model, shapes, &sample, err);
+    if (status == RF_OK)
+        status = sample_run(s->session, &sample, &run, err);
+    *seconds = cli_now() - t0;
+    sample_free(&sample);
+    return status;
+}
+
+/* A network of fixed sizes has no other shape: that is no failure of the benchmark. */
+static bool has_open_width(const rf_model *model)
+{
+    rf_io_info io;
+    return rf_model_input_count(model) > 0 && rf_model_input(model, 0, &io, NULL) == RF_OK &&
+           io.rank > 0 && io.dims[io.rank - 1] < 0;
+}
+
+static bool bench_new_shapes(const struct subject *s, json_t *report)
+{
+    double t[NEW_SHAPES];
+    rf_error err;
+    if (!has_open_width(s->model)) {
+        json_object_set_new(report, "new_shape", json_null());
+        return true;
+    }
+    for (int i = 0; i < NEW_SHAPES; i++)
+        if (run_wider(s, i + 1, &t[i], &err) != RF_OK)
+            return cli_fail(&err) == EXIT_OK;
     json_object_set_new(report, "new_shape", stats_json(t, NEW_SHAPES));
     return true;
 }
@@ -208,141 +216,56 @@ static void print_report(json_t *report)
                1048576.0);
 }
 
-static bool bench_all(const struct bench_options *o, const rf_tensor *shape, rf_model **model,
-                      rf_session **session, struct io *io, json_t *report)
+static json_t *shapes_json(const struct subject *s)
+{
+    json_t *all = json_array();
+    for (int i = 0; i < s->n; i++)
+        json_array_append_new(all, cli_json_dims(s->shapes[i].dims, s->shapes[i].rank));
+    return all;
+}
+
+static bool bench_all(const struct bench_options *o, struct subject *s, json_t *report)
 {
     rf_plan_info plan;
     rf_error err;
     size_t idle = cli_resident_bytes();
     double p50 = 0;
-    if (!bench_cold(o, shape, model, session, io, report) ||
-        !bench_warm(o, *session, io, &p50, report))
+    if (!bench_cold(o, s, report) || !bench_warm(o, s, &p50, report))
         return false;
-    if (rf_session_prepare(*session, shape, 1, &plan, &err) != RF_OK)
+    if (rf_session_prepare(s->session, s->shapes, s->n, &plan, &err) != RF_OK)
         return cli_fail(&err) == EXIT_OK;
     size_t high = cli_peak_resident_bytes();
-    json_object_set_new(report, "images_per_s", json_real((double)shape->dims[0] / p50));
+    double batch = s->n && s->shapes[0].rank ? (double)s->shapes[0].dims[0] : 1;
+    json_object_set_new(report, "images_per_s", json_real(batch / p50));
     json_object_set_new(report, "gflops", json_real(2e-9 * (double)plan.macs / p50));
     json_object_set_new(report, "macs", json_integer(plan.macs));
     json_object_set_new(report, "peak_bytes", json_integer((json_int_t)plan.peak_bytes));
     json_object_set_new(report, "resident_bytes", json_integer((json_int_t)high));
     json_object_set_new(report, "resident_above_start_bytes",
                         json_integer((json_int_t)(high > idle ? high - idle : 0)));
-    json_object_set_new(report, "device", json_string(rf_session_device(*session)));
-    json_object_set_new(report, "shape", json_string(o->shape));
+    json_object_set_new(report, "device", json_string(rf_session_device(s->session)));
+    json_object_set_new(report, "model", cli_json_text(o->model.model));
+    json_object_set_new(report, "shapes", shapes_json(s));
     json_object_set_new(report, "precision", json_string(rf_dtype_name(o->model.dtype)));
     json_object_set_new(report, "env", cli_env_json(&o->model));
-    return bench_new_shapes(*session, shape, report);
+    return bench_new_shapes(s, report);
 }
 
 int cmd_bench(int argc, char **argv)
 {
-    struct bench_options o = {.shape = "1x3x512x512", .runs = 10, .seconds = 3};
-    rf_tensor shape;
-    rf_model *model = NULL;
-    rf_session *session = NULL;
-    struct io io = {0};
+    struct bench_options o = {.runs = 10, .seconds = 3};
+    struct subject s = {.model = NULL};
     if (cli_parse(&bench_argp, "bench", argc, argv, &o))
         return EXIT_USAGE;
-    if (!cli_shape(o.shape, &shape))
-        return EXIT_USAGE;
     json_t *report = json_object();
-    bool ok = bench_all(&o, &shape, &model, &session, &io, report);
+    bool ok = bench_all(&o, &s, report);
     if (ok && (!o.json || *o.json))
         print_report(report);
     if (ok && o.json)
         ok = cli_print_json(json_incref(report), *o.json ? o.json : NULL);
     json_decref(report);
-    io_free(&io);
-    rf_session_destroy(&session);
-    rf_model_release(&model);
-    return ok ? EXIT_OK : EXIT_FAILED;
-}
-
-/* Median time of a few runs of one model, and its output. */
-struct verify_side {
-    rf_model *model;
-    rf_session *session;
-    struct io io;
-    double p50;
-};
-
-static bool verify_side(const struct bench_options *o, const rf_tensor *shape, bool unfolded,
-                        const char *device, struct verify_side *v)
-{
-    struct model_options m = o->model;
-    rf_error err;
-    double t[5];
-    if (device) {
-        m.device = device;
-        m.dtype = RF_F32;
-    }
-    if (!cli_load(&m, unfolded, &v->model) || !cli_session(&m, v->model, &v->session))
-        return false;
-    rf_status status = io_make(v->session, shape, &v->io, &err);
-    int n = device ? 1 : 5;
-    for (int i = 0; i < n && status == RF_OK; i++)
-        status = io_run(v->session, &v->io, &t[i], &err);
-    if (status != RF_OK)
-        return cli_fail(&err) == EXIT_OK;
-    qsort(t, (size_t)n, sizeof *t, by_value);
-    v->p50 = t[n / 2];
-    return true;
-}
-
-static double max_difference(const rf_tensor *a, const rf_tensor *b, double *max_ref)
-{
-    const float *x = a->data, *y = b->data;
-    double d = 0;
-    *max_ref = 0;
-    for (int64_t i = 0, n = rf_tensor_elements(a); i < n; i++) {
-        d = fmax(d, fabs((double)x[i] - y[i]));
-        *max_ref = fmax(*max_ref, fabs((double)y[i]));
-    }
-    return d;
-}
-
-/* `side` 0: unfolded on the reference backend (the judge), 1: unfolded, 2: folded on the device. */
-static bool verify_report(const struct bench_options *o, struct verify_side *side)
-{
-    double ref, unfolded = max_difference(&side[1].io.out.tensor, &side[0].io.out.tensor, &ref);
-    double folded = max_difference(&side[2].io.out.tensor, &side[0].io.out.tensor, &ref);
-    double bound = (o->model.dtype == RF_F32 ? 1e-5 : 5e-2) * ref;
-    bool good = folded <= bound && unfolded <= bound;
-    if (o->json)
-        return cli_print_json(json_pack("{s:b, s:f, s:f, s:f, s:f, s:f, s:f}", "ok", good,
-                                        "unfolded_error", unfolded, "folded_error", folded,
-                                        "max_ref", ref, "bound", bound, "unfolded_ms",
-                                        side[1].p50 * 1e3, "folded_ms", side[2].p50 * 1e3),
-                              *o->json ? o->json : NULL) &&
-               good;
-    printf("%-10s max error %.3g, %8.2f ms\n", "unfolded", unfolded, side[1].p50 * 1e3);
-    printf("%-10s max error %.3g, %8.2f ms\n", "folded", folded, side[2].p50 * 1e3);
-    printf("judge: the unfolded network on the reference backend (float64 sums), max |y| %.3g, "
-           "bound %.3g: %s\n",
-           ref, bound, good ? "ok" : "FAILED");
-    return good;
-}
-
-int cmd_verify(int argc, char **argv)
-{
-    struct bench_options o = {.shape = "1x3x64x64"};
-    static const struct argp argp = {
-        bench_list, parse, 0, "Runs the unfolded and the folded network on one random input.",
-        children,   0,     0};
-    rf_tensor shape;
-    struct verify_side side[3] = {{.model = NULL}};
-    if (cli_parse(&argp, "verify", argc, argv, &o))
-        return EXIT_USAGE;
-    if (!cli_shape(o.shape, &shape))
-        return EXIT_USAGE;
-    bool ok = verify_side(&o, &shape, true, "ref", &side[0]) &&
-              verify_side(&o, &shape, true, NULL, &side[1]) &&
-              verify_side(&o, &shape, false, NULL, &side[2]) && verify_report(&o, side);
-    for (int i = 0; i < 3; i++) {
-        io_free(&side[i].io);
-        rf_session_destroy(&side[i].session);
-        rf_model_release(&side[i].model);
-    }
+    sample_free(&s.sample);
+    rf_session_destroy(&s.session);
+    rf_model_release(&s.model);
     return ok ? EXIT_OK : EXIT_FAILED;
 }

@@ -29,6 +29,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_JSON:
         o->json = true;
         return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, "argument '%s': expected only options", arg);
+        return 0;
     case ARGP_KEY_END:
         if (!o->ref || !o->in)
             argp_error(state, "expected --ref DIR and --in DIR");
@@ -52,7 +55,7 @@ static char *find_twin(const char *in, const char *ref)
 {
     static const char *const endings[] = {".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG"};
     if (!is_directory(in))
-        return strdup(in);
+        return strdup(in); /* one image each */
     for (int i = 0; i < 6; i++) {
         char *path = path_in(in, ref, endings[i]);
         FILE *f = path ? fopen(path, "rb") : NULL;
@@ -85,11 +88,6 @@ static bool eval_one(const char *ref_path, const char *in_path, double *psnr, do
     return ok;
 }
 
-static json_t *real_or_null(double x)
-{
-    return isfinite(x) ? json_real(x) : json_null();
-}
-
 static bool eval_all(const struct eval_options *o, const struct file_list *refs, json_t *images,
                      double mean[2])
 {
@@ -105,9 +103,11 @@ static bool eval_all(const struct eval_options *o, const struct file_list *refs,
         if (ok) {
             mean[0] += psnr / refs->n;
             mean[1] += ssim / refs->n;
-            json_array_append_new(
-                images, json_pack("{s:s, s:o, s:o}", "image", path_base(refs->paths[i]), "psnr_db",
-                                  real_or_null(psnr), "ssim", real_or_null(ssim)));
+            json_array_append_new(images,
+                                  json_pack("{s:o, s:o, s:o}", "image",
+                                            cli_json_text(path_base(refs->paths[i])), "psnr_db",
+                                            cli_json_real(psnr), "ssim", cli_json_real(ssim)));
+            progress_hide();
             if (!o->json)
                 printf("%-40s %7.3f dB  SSIM %.4f\n", path_base(refs->paths[i]), psnr, ssim);
         }
@@ -118,6 +118,15 @@ static bool eval_all(const struct eval_options *o, const struct file_list *refs,
     return ok;
 }
 
+/* Two images, or two folders. An image judges no folder of others. */
+static bool same_kind(const struct eval_options *o)
+{
+    bool ref = is_directory(o->ref), in = is_directory(o->in);
+    return ref == in || cli_failf("--ref %s is %s and --in %s is %s, expected two of a kind",
+                                  o->ref, ref ? "a folder" : "no folder", o->in,
+                                  in ? "a folder" : "no folder") == EXIT_OK;
+}
+
 int cmd_eval(int argc, char **argv)
 {
     struct eval_options o = {0};
@@ -126,12 +135,12 @@ int cmd_eval(int argc, char **argv)
     if (cli_parse(&eval_argp, "eval", argc, argv, &o))
         return EXIT_USAGE;
     json_t *images = json_array();
-    bool ok = files_collect(o.ref, &refs) && eval_all(&o, &refs, images, mean);
+    bool ok = same_kind(&o) && files_collect(o.ref, &refs) && eval_all(&o, &refs, images, mean);
     if (ok && !o.json)
         printf("%-40s %7.3f dB  SSIM %.4f  (%d images)\n", "mean", mean[0], mean[1], refs.n);
     if (ok && o.json)
         ok = cli_print_json(json_pack("{s:O, s:o, s:o, s:i}", "images", images, "mean_psnr_db",
-                                      real_or_null(mean[0]), "mean_ssim", real_or_null(mean[1]),
+                                      cli_json_real(mean[0]), "mean_ssim", cli_json_real(mean[1]),
                                       "n", refs.n),
                             NULL);
     json_decref(images);

@@ -86,7 +86,8 @@ sanitized() {
     meson setup "$work/asan" -Db_sanitize=address,undefined -Dbuildtype=debugoptimized -Db_lundef=false \
         -Dbench=false >"$work/asan.log" || { tail -20 "$work/asan.log"; return 1; }
     ninja -C "$work/asan" --quiet || return 1
-    meson test -C "$work/asan" --no-rebuild --print-errorlogs --timeout-multiplier 3 unit api fold ops
+    meson test -C "$work/asan" --no-rebuild --print-errorlogs --timeout-multiplier 3 \
+        unit api fold ops models cli
     local status=$?
     count "$work"/asan/meson-logs/testlog.junit.xml && return $status
 }

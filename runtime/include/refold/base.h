@@ -5,10 +5,11 @@
  *
  * Conventions of the whole API:
  *  - Functions that can fail return rf_status and take `rf_error *err` last; err may be NULL.
- *  - Params structs start with `size_t size`, set to sizeof the struct: old callers keep working
- *    with newer libraries. Zero in any other field means "the default".
- *  - The library never prints, exits or aborts; it speaks through rf_status, rf_error and
- * rf_logger.
+ *  - Params structs start with `size_t size`, set to sizeof the struct. Zero in any other field
+ * means "the default", so an older caller's shorter struct works with a newer library, and a newer
+ *    caller's longer one with an older library as long as it is zero beyond what that knows (else
+ *    RF_ERR_UNSUPPORTED).
+ *  - The library never prints, exits or aborts; it speaks through rf_status, rf_error, rf_logger.
  *  - Counts are n_x, sizes in bytes x_bytes, strides are in elements.
  */
 #ifndef REFOLD_BASE_H
@@ -33,6 +34,9 @@ extern "C" {
 RF_API uint32_t rf_version(void);
 /* "0.1.0", static storage. */
 RF_API const char *rf_version_string(void);
+/* What the library was built with, for reports: "gcc 12.2.0, onednn 2.6.2, libpng 1.6.39, ...".
+ * Static storage. */
+RF_API const char *rf_build_info(void);
 
 typedef enum rf_status {
     RF_OK = 0,
@@ -46,16 +50,12 @@ typedef enum rf_status {
     RF_ERR_INTERNAL = 8     /* a bug in Refold */
 } rf_status;
 
-#ifdef __cplusplus
 #define RF_NODISCARD __attribute__((warn_unused_result))
-#else
-#define RF_NODISCARD __attribute__((warn_unused_result))
-#endif
 
 /* Why something failed. Plain data owned by the caller; every failing call overwrites it. */
 typedef struct rf_error {
     rf_status code;
-    char text[256];   /* what, where, expected, found; always terminated */
+    char text[256];   /* what, where, expected, found; always terminated; cut in the middle */
     const char *file; /* source position inside Refold, for bug reports */
     int line;
 } rf_error;

@@ -13,7 +13,7 @@
  *   rf_graph_output(g, "y", y, &err);
  *   rf_model_from_graph(&g, NULL, &model, &err);
  *
- * Threads: one graph belongs to one thread at a time.
+ * Names are UTF-8. Threads: one graph belongs to one thread at a time.
  */
 #ifndef REFOLD_GRAPH_H
 #define REFOLD_GRAPH_H
@@ -21,6 +21,7 @@
 #include <refold/tensor.h>
 
 #ifdef __cplusplus
+#include <initializer_list>
 extern "C" {
 #endif
 
@@ -42,7 +43,12 @@ typedef struct rf_attr {
     const char *name; /* RF_ATTR_ENUM: the enumerator, e.g. "reflect" */
 } rf_attr;
 
+#ifdef __cplusplus /* which has no compound literals */
+#define RF_ATTR_COUNT_(...)                                                                        \
+    (static_cast<int32_t>(std::initializer_list<int64_t>{__VA_ARGS__}.size()))
+#else
 #define RF_ATTR_COUNT_(...) ((int32_t)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)))
+#endif
 #define RF_INTS(key, ...)                                                                          \
     {                                                                                              \
         key, RF_ATTR_INTS, RF_ATTR_COUNT_(__VA_ARGS__), {__VA_ARGS__}, 0, 0                        \

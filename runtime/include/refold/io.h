@@ -11,7 +11,8 @@
 extern "C" {
 #endif
 
-/* An owned tensor: release with rf_buffer_free. */
+/* An owned tensor: release with rf_buffer_free. Its memory is the C library's, because it belongs
+ * to no object that hooks could have been given to. */
 typedef struct rf_buffer {
     rf_tensor tensor; /* contiguous */
     void *memory;     /* private */

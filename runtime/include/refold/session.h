@@ -20,9 +20,9 @@ typedef struct rf_session rf_session;
 
 typedef struct rf_session_params {
     size_t size;        /* sizeof(rf_session_params) */
-    const char *device; /* "auto" (or NULL), "cpu", "ref", "cuda" */
+    const char *device; /* "auto" (or NULL): the fastest there is, logged; "cpu", "ref", "cuda" */
     rf_dtype precision; /* RF_F32 (default) or RF_BF16: storage of activations and weights */
-    int32_t n_threads;  /* 0: all cores this process may use */
+    int32_t n_threads;  /* 0: all cores this process may use; at most 1024 */
     size_t memory_cap;  /* bytes for weights, arena and scratch together; 0: none */
     int32_t max_plans;  /* shapes kept prepared; 0: 8 */
     bool exact;         /* only kernels that sum every product directly (no Winograd) */
@@ -55,8 +55,9 @@ RF_API RF_NODISCARD rf_status rf_session_prepare(rf_session *session, const rf_t
 RF_API RF_NODISCARD rf_status rf_session_output(const rf_session *session, int i, rf_tensor *out,
                                                 rf_error *err);
 /* Runs. `outputs` are caller-owned with data set, dims as rf_session_output says; any strides.
- * Inputs are only read. Prepares first if the shape is new (so prepare beforehand to keep planning
- * out of the latency). On failure outputs hold undefined elements. */
+ * Inputs are only read, and must not overlap outputs. Prepares first if the shape is new (so
+ * prepare beforehand to keep planning out of the latency). On failure outputs hold undefined
+ * elements. */
 RF_API RF_NODISCARD rf_status rf_session_run(rf_session *session, const rf_tensor *inputs,
                                              int n_inputs, const rf_tensor *outputs, int n_outputs,
                                              rf_error *err);

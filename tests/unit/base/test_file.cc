@@ -154,6 +154,35 @@ TEST_F(File, RefusesTargetsThatAreNoFiles)
     EXPECT_TRUE(dir.list().empty());
 }
 
+// A process that is killed while it writes, or between writing and renaming, leaves no output; and
+// no litter either where the system has files without names.
+TEST_F(File, AKilledWriterLeavesNothing)
+{
+    int probe = open(dir.path().c_str(), O_TMPFILE | O_WRONLY, 0600);
+    if (probe < 0)
+        GTEST_SKIP() << "this file system has no files without names";
+    close(probe);
+    auto child = [&] {
+        rf_file_writer *w;
+        if (rf_file_writer_open(env, (dir / "out").c_str(), &w, &err) != RF_OK ||
+            rf_file_writer_write(w, "half", 4, &err) != RF_OK)
+            _exit(1);
+        kill(getpid(), SIGKILL);
+    };
+    EXPECT_EXIT(child(), testing::KilledBySignal(SIGKILL), "");
+    EXPECT_TRUE(dir.list().empty()) << dir.list()[0];
+}
+
+TEST_F(File, NewFilesFollowTheUmask)
+{
+    mode_t before = umask(027);
+    EXPECT_EQ(write(dir / "out", "x", true), RF_OK) << err.text;
+    umask(before);
+    struct stat st;
+    ASSERT_EQ(stat((dir / "out").c_str(), &st), 0);
+    EXPECT_EQ(st.st_mode & 0777, 0640u);
+}
+
 TEST_F(File, AFullDiskIsReportedAndLeavesNothing)
 {
     // A file size limit fails writes as a full disk does; in a child, because it cannot be lifted.

@@ -30,13 +30,36 @@ TEST(Status, FillsTheErrorAndReturnsTheCode)
     EXPECT_EQ(rf_fail(nullptr, RF_ERR_FORMAT, "nobody listens"), RF_ERR_FORMAT);
 }
 
-TEST(Status, LongTextsAreCutVisibly)
+// Where it happened stands first and what was found last: both survive a path of any length.
+TEST(Status, LongTextsLoseTheirMiddle)
 {
     rf_error err;
-    std::string text(1000, 'y');
-    EXPECT_EQ(rf_fail(&err, RF_ERR_IO, "%s", text.c_str()), RF_ERR_IO);
-    EXPECT_EQ(strlen(err.text), sizeof err.text - 1);
-    EXPECT_STREQ(err.text + sizeof err.text - 4, "...");
+    std::string path(3000, 'y');
+    EXPECT_EQ(rf_fail(&err, RF_ERR_IO, "/root/%s: expected 3, found 4", path.c_str()), RF_ERR_IO);
+    std::string text = err.text;
+    EXPECT_EQ(text.size(), sizeof err.text - 1);
+    EXPECT_EQ(text.rfind("/root/yyy", 0), 0u) << text;
+    EXPECT_NE(text.find("y...y"), std::string::npos) << text;
+    EXPECT_EQ(text.substr(text.size() - 21), ": expected 3, found 4");
+    std::string fits(sizeof err.text - 1, 'z');
+    EXPECT_EQ(rf_fail(&err, RF_ERR_IO, "%s", fits.c_str()), RF_ERR_IO);
+    EXPECT_EQ(err.text, fits);
+}
+
+TEST(Status, NoCharacterIsCutInTwo)
+{
+    std::string accents;
+    for (int i = 0; i < 300; i++)
+        accents += "\u00e9"; // two bytes in UTF-8
+    for (const char *start : {"", "a"}) {
+        rf_error err;
+        EXPECT_EQ(rf_fail(&err, RF_ERR_IO, "%s%s", start, accents.c_str()), RF_ERR_IO);
+        std::string text = err.text, rest = text;
+        EXPECT_GT(text.size(), 200u);
+        for (size_t i; (i = rest.find("\u00e9")) != std::string::npos;)
+            rest.erase(i, 2);
+        EXPECT_EQ(rest, start + std::string("..."));
+    }
 }
 
 TEST(Status, AnErrorCanBePrefixedInPlace)

@@ -156,6 +156,22 @@ TEST_F(Builder, NodesWithoutANameGetOne)
     EXPECT_STREQ(g->nodes[0].name, "node0");
 }
 
+// A saved graph with such a name lost the node without a word.
+TEST_F(Builder, NamesThatAreNotUtf8AreRefused)
+{
+    rf_value x = RF_NONE, y = RF_NONE;
+    const int64_t dims[1] = {4};
+    rft::Array a({4});
+    rf_tensor t = a.view();
+    EXPECT_EQ(rf_graph_input(g, "x\xff", RF_F32, 1, dims, &x, &err), RF_ERR_ARGUMENT);
+    EXPECT_NE(strstr(err.text, "UTF-8"), nullptr) << err.text;
+    ASSERT_EQ(rf_graph_input(g, "x\xc3\xa9", RF_F32, 1, dims, &x, &err), RF_OK) << err.text;
+    EXPECT_EQ(rf_graph_const(g, "\xff", &t, &y, &err), RF_ERR_ARGUMENT);
+    EXPECT_EQ(rf_graph_add(g, "unary", "\xff", &x, 1, nullptr, 0, &y, 1, &err), RF_ERR_ARGUMENT);
+    EXPECT_EQ(rf_graph_output(g, "\xff", x, &err), RF_ERR_ARGUMENT);
+    EXPECT_EQ(rf_graph_set_name(g, "\xff", &err), RF_ERR_ARGUMENT);
+}
+
 TEST(BuilderMemory, EveryRefusedAllocationIsReportedAndLeaksNothing)
 {
     for (int64_t refuse = 1;; refuse++) {
