@@ -351,6 +351,7 @@ static const rf_kernel amx_conv = {
     .prepare = prepare,
     .release = conv_state_release,
     .run = run_conv,
+    .by_rows = true,
     .in_place = 1u << 3,
     .can_chain = can_chain,
     .run_chain = run_chain,

@@ -240,6 +240,7 @@ static const rf_kernel bf16_conv = {
     .prepare = prepare,
     .release = conv_state_release,
     .run = run_conv,
+    .by_rows = true,
     .in_place = 1u << 3,
 };
 

@@ -115,6 +115,7 @@ static const rf_kernel direct = {
     .prepare = prepare,
     .release = conv_state_release,
     .run = run,
+    .by_rows = true,
     .in_place = 1u << 3,
 };
 

@@ -242,6 +242,7 @@ static const rf_kernel head_row = {
     .prepare = prepare,
     .release = conv_state_release,
     .run = run,
+    .by_rows = true,
     .in_place = 1u << 3,
 };
 

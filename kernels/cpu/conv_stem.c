@@ -295,6 +295,7 @@ static const rf_kernel planar_row = {
     .prepare = planar_prepare,
     .release = conv_state_release,
     .run = planar_run,
+    .by_rows = true,
     .in_place = 1u << 3,
 };
 static const rf_kernel stem_row = {
@@ -306,6 +307,7 @@ static const rf_kernel stem_row = {
     .prepare = stem_prepare,
     .release = conv_state_release,
     .run = stem_run,
+    .by_rows = true,
     .in_place = 1u << 3,
 };
 

@@ -213,6 +213,7 @@ static const rf_kernel phases = {
     .prepare = prepare,
     .release = conv_state_release,
     .run = run,
+    .by_rows = true,
 };
 
 const rf_kernel *const RF_CPU_ROWS(conv_transpose)[] = {&phases, NULL};

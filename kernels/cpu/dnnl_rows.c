@@ -87,14 +87,14 @@ static bool order_is_fixed(const conv *c)
            (c->kh == 3 && c->kw == 3 && (ic <= MAX_3X3_CHANNELS || c->x->dtype == RF_BF16));
 }
 
-static bool conv_can(const rf_kernel_desc *desc)
+static bool conv_wanted(const rf_kernel_desc *desc)
 {
     const conv c = conv_of(&desc->args);
     const int64_t pixels = c.n * c.oh * c.ow;
     const int64_t macs = pixels * c.oc * (c.ic / c.groups) * c.kh * c.kw;
     /* The product of a matrix and one f32 vector is bound by memory: equal, without the call. */
     const bool vector = pixels == 1 && c.x->dtype == RF_F32;
-    return macs >= CONV_MACS && !vector && order_is_fixed(&c) && conv_can_any(desc);
+    return macs >= CONV_MACS && !vector && order_is_fixed(&c) && conv_fits(&c);
 }
 
 static size_t conv_scratch(const rf_kernel_desc *desc)
@@ -219,10 +219,10 @@ static bool matmul_can_any(const rf_kernel_desc *desc)
     return matmul_fits(&p) && rf_dnnl_available() && matmul_node(desc, &n) && rf_dnnl_can(&n);
 }
 
-static bool matmul_can(const rf_kernel_desc *desc)
+static bool matmul_wanted(const rf_kernel_desc *desc)
 {
     const product p = product_of(&desc->args);
-    return rf_tensor_elements(p.y) * p.k >= MATMUL_MACS && matmul_can_any(desc);
+    return rf_tensor_elements(p.y) * p.k >= MATMUL_MACS && matmul_fits(&p);
 }
 
 static size_t matmul_scratch(const rf_kernel_desc *desc)
@@ -247,19 +247,20 @@ static rf_status matmul_run(const rf_kernel_call *call, rf_error *err)
                        call->scratch, err);
 }
 
-#define ROW(id, op_id, row_name, text, prefix, can_fn)                                             \
+#define ROW(id, op_id, row_name, text, prefix, wanted_fn)                                          \
     static const rf_kernel id = {.op = op_id,                                                      \
                                  .name = row_name,                                                 \
                                  .why = text,                                                      \
-                                 .can = can_fn,                                                    \
+                                 .wanted = wanted_fn,                                              \
+                                 .can = prefix##_can_any,                                          \
                                  .scratch = prefix##_scratch,                                      \
                                  .prepare = prefix##_prepare,                                      \
                                  .release = rf_dnnl_release,                                       \
                                  .run = prefix##_run};
-ROW(conv_row, RF_OP_CONV2D, "dnnl", "oneDNN, where it was measured to win", conv, conv_can)
-ROW(matmul_row, RF_OP_MATMUL, "dnnl", "oneDNN, where it was measured to win", matmul, matmul_can)
-ROW(conv_any, RF_OP_CONV2D, "dnnl_any", "oneDNN, any shape it takes", conv, conv_can_any)
-ROW(matmul_any, RF_OP_MATMUL, "dnnl_any", "oneDNN, any shape it takes", matmul, matmul_can_any)
+ROW(conv_row, RF_OP_CONV2D, "dnnl", "oneDNN, where it was measured to win", conv, conv_wanted)
+ROW(matmul_row, RF_OP_MATMUL, "dnnl", "oneDNN, where it was measured to win", matmul, matmul_wanted)
+ROW(conv_any, RF_OP_CONV2D, "dnnl_any", "oneDNN, any shape it takes", conv, NULL)
+ROW(matmul_any, RF_OP_MATMUL, "dnnl_any", "oneDNN, any shape it takes", matmul, NULL)
 
 const rf_kernel *const rf_cpu_rows_dnnl_rows_plain[] = {&conv_row, &matmul_row, NULL};
 const rf_kernel *const rf_cpu_dnnl_any[] = {&conv_any, &matmul_any, NULL};

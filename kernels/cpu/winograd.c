@@ -394,6 +394,7 @@ static const rf_kernel winograd4x4 = {
     .prepare = prepare,
     .release = conv_state_release,
     .run = run,
+    .by_rows = true,
     .in_place = 1u << 3,
 };
 

@@ -24,6 +24,7 @@ typedef struct rf_kernel_desc {
     rf_env *env;
     rf_pack_cache *packs; /* NULL: `prepare` must make private copies via rf_alloc */
     bool exact;           /* only kernels that sum every product directly (no Winograd) */
+    bool no_library;      /* no kernels of external libraries */
 } rf_kernel_desc;
 
 /* What run gets. Tensors have their final data pointers. */
@@ -38,6 +39,10 @@ typedef struct rf_kernel {
     rf_op op;
     const char *name; /* "winograd4x4"; shown by --explain as <backend>.<name> */
     const char *why;  /* one clause for --explain: "3x3 stride 1, >= 32 channels" */
+    /* Kernels of an external library only: is it likely the fastest for this node? Judged without
+     * the library, which costs memory and time to open: the planner does that for plans in which
+     * it would do a fair share of the work (rf_backend_wants_library). NULL: not such a kernel. */
+    bool (*wanted)(const rf_kernel_desc *desc);
     /* Can this kernel run the node as it is? Must check dtypes, strides and attributes. NULL:
      * always. */
     bool (*can)(const rf_kernel_desc *desc);
@@ -50,6 +55,10 @@ typedef struct rf_kernel {
     rf_status (*run)(const rf_kernel_call *call, rf_error *err);
     /* Bit i: out[0] may be the very buffer of in[i] (same dims, dtype, strides). */
     uint32_t in_place;
+    /* The state serves any number of image rows: the planner may run the node in stripes, with
+     * views of rows as x, res and out[0] and the top padding cut to match. Heights then follow from
+     * the tensors, not from the bottom padding. */
+    bool by_rows;
     /* Optional: runs n consecutive steps of this kernel depth first. can_chain says whether b,
      * whose in[0] is a's out[0], may follow a; the calls arrive in order with their final pointers.
      */
@@ -85,6 +94,8 @@ typedef struct rf_backend {
 /* Defined in kernels/backends.c; terminated by NULL. Order = preference of `auto`. */
 extern const rf_backend *const rf_backends[];
 const rf_backend *rf_backend_find(const char *name);
+/* Would the first kernel for desc come from an external library? Opens none. */
+bool rf_backend_wants_library(const rf_backend *backend, const rf_kernel_desc *desc);
 /* First kernel of the backend that can run desc, or NULL. */
 const rf_kernel *rf_backend_choose(const rf_backend *backend, const rf_kernel_desc *desc);
 

@@ -15,12 +15,17 @@ static void append_tensor(rf_str *out, const rf_tensor *t)
 
 void rf_plan_explain(const rf_plan *plan, rf_str *out)
 {
+    size_t n = 0; /* nodes: of a striped one the first stripe speaks for all */
     for (size_t i = 0; i < plan->n_steps; i++) {
         const rf_plan_step *s = &plan->steps[i];
+        if (s->striped && s->borrowed)
+            continue;
         const rf_op_args *args = &plan->calls[i].args;
         const rf_plan_value *v = &plan->values[s->out[0]];
-        rf_str_printf(out, "%4zu  %-16s %-28s %s.%s%s  ", i, rf_op_get(args->op)->name, s->name,
+        rf_str_printf(out, "%4zu  %-16s %-28s %s.%s%s  ", n++, rf_op_get(args->op)->name, s->name,
                       s->backend->name, s->kernel->name, s->chain > 1 ? " (chain)" : "");
+        if (s->striped)
+            rf_str_printf(out, "stripes of ");
         append_tensor(out, args->out[0]);
         if (v->root != s->out[0])
             rf_str_printf(out, " in place");
@@ -28,10 +33,12 @@ void rf_plan_explain(const rf_plan *plan, rf_str *out)
                       s->backend != plan->params.backend ? "; no faster kernel takes this form"
                                                          : "");
     }
-    rf_str_printf(
-        out, "total: %zu steps, %.3f GMAC, arena %.1f MiB, scratch %.1f MiB, constants %.1f MiB\n",
-        plan->n_steps, (double)plan->macs * 1e-9, (double)plan->arena_bytes / 1048576.0,
-        (double)plan->scratch_bytes / 1048576.0, (double)plan->const_bytes / 1048576.0);
+    rf_str_printf(out,
+                  "total: %zu nodes in %zu steps, %.3f GMAC, arena %.1f MiB, scratch %.1f MiB, "
+                  "constants %.1f MiB\n",
+                  n, plan->n_steps, (double)plan->macs * 1e-9,
+                  (double)plan->arena_bytes / 1048576.0, (double)plan->scratch_bytes / 1048576.0,
+                  (double)plan->const_bytes / 1048576.0);
 }
 
 int64_t rf_plan_macs(const rf_op_args *args)

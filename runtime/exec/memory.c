@@ -100,6 +100,8 @@ static void reuse_in_place(rf_plan *plan)
     for (size_t i = 0; i < plan->n_steps; i++) {
         if (i > end || i == 0)
             end = i + (size_t)plan->steps[i].chain - 1;
+        if (plan->steps[i].striped) /* its output lives since the first stripe */
+            continue;
         for (int k = 0; k < plan->calls[i].args.n_in && k < 32; k++) {
             if (!may_reuse(plan, i, end, k))
                 continue;

@@ -15,7 +15,8 @@ static void desc_of(const rf_planner *p, const rf_graph_node *n, rf_kernel_desc 
     *d = (rf_kernel_desc){.n_threads = plan->params.n_threads,
                           .env = plan->env,
                           .packs = plan->params.packs,
-                          .exact = plan->params.exact};
+                          .exact = plan->params.exact,
+                          .no_library = plan->params.no_library};
     d->args = (rf_op_args){.op = n->op, .attrs = &n->attrs, .n_in = n->n_in, .n_out = n->n_out};
     for (int k = 0; k < n->n_in; k++)
         d->args.in[k] = n->in[k] == RF_NONE ? NULL : &plan->values[n->in[k]].tensor;
@@ -187,14 +188,14 @@ static void group_chains(rf_plan *plan)
 {
     for (size_t i = 0; i < plan->n_steps; i += (size_t)plan->steps[i].chain) {
         rf_plan_step *s = &plan->steps[i];
-        while (i + (size_t)s->chain < plan->n_steps && s->kernel->can_chain) {
+        while (i + (size_t)s->chain < plan->n_steps && s->kernel->can_chain && !s->striped) {
             size_t l = i + (size_t)s->chain - 1;
             const rf_plan_step *last = &plan->steps[l], *next = last + 1;
             const rf_kernel_desc a = {.args = plan->calls[l].args,
                                       .n_threads = plan->params.n_threads};
             const rf_kernel_desc b = {.args = plan->calls[l + 1].args,
                                       .n_threads = plan->params.n_threads};
-            if (next->kernel != s->kernel || next->in[0] != last->out[0] ||
+            if (next->kernel != s->kernel || next->striped || next->in[0] != last->out[0] ||
                 !s->kernel->can_chain(&a, &b))
                 break;
             s->chain++;
@@ -202,14 +203,18 @@ static void group_chains(rf_plan *plan)
     }
 }
 
-rf_status rf_planner_place(rf_planner *p, rf_error *err)
+void rf_plan_step_views(rf_plan *plan, const rf_plan_step *step, rf_op_args *args)
 {
-    rf_plan *plan = p->plan;
-    size_t n = plan->graph->n_nodes; /* copies are appended behind */
-    for (size_t i = 0; i < n; i++)
-        if (plan->graph->nodes[i].n_out)
-            RF_TRY(place_node(p, plan->graph->nodes[i], err));
-    /* Arrays have their final addresses only now. */
+    rf_plan_view *view = &plan->views[step->first_view];
+    for (int k = 0; step->view_inputs >> k; k++)
+        if (step->view_inputs >> k & 1)
+            args->in[k] = &view++->tensor;
+    args->out[0] = &view->tensor;
+}
+
+/* Arguments point into arrays that have moved while they grew. */
+static void set_addresses(rf_plan *plan)
+{
     for (size_t i = 0; i < plan->n_steps; i++) {
         rf_plan_step *s = &plan->steps[i];
         rf_op_args *args = &plan->calls[i].args;
@@ -218,7 +223,41 @@ rf_status rf_planner_place(rf_planner *p, rf_error *err)
             args->in[k] = s->in[k] == RF_NONE ? NULL : &plan->values[s->in[k]].tensor;
         for (int k = 0; k < args->n_out; k++)
             args->out[k] = &plan->values[s->out[k]].tensor;
+        if (s->striped)
+            rf_plan_step_views(plan, s, args);
     }
+}
+
+/* An external library that would do less than a tenth of the multiply-adds is not worth opening:
+ * oneDNN takes 18 MiB and some ms of a first run, and gains a fraction on what it does. */
+static void judge_library(rf_planner *p)
+{
+    rf_plan *plan = p->plan;
+    int64_t all = 0, wanted = 0;
+    for (size_t i = 0; i < plan->graph->n_nodes && !plan->params.no_library; i++) {
+        rf_kernel_desc d;
+        if (!plan->graph->nodes[i].n_out)
+            continue;
+        desc_of(p, &plan->graph->nodes[i], &d);
+        int64_t macs = rf_plan_macs(&d.args);
+        all += macs;
+        if (macs && rf_backend_wants_library(plan->params.backend, &d))
+            wanted += macs;
+    }
+    plan->params.no_library |= wanted * 10 < all;
+}
+
+rf_status rf_planner_place(rf_planner *p, rf_error *err)
+{
+    rf_plan *plan = p->plan;
+    judge_library(p);
+    size_t n = plan->graph->n_nodes; /* copies are appended behind */
+    for (size_t i = 0; i < n; i++)
+        if (plan->graph->nodes[i].n_out)
+            RF_TRY(place_node(p, plan->graph->nodes[i], err));
+    set_addresses(plan);
+    RF_TRY(rf_planner_stripes(p, err));
+    set_addresses(plan);
     group_chains(plan);
     return RF_OK;
 }

@@ -166,11 +166,12 @@ void rf_plan_destroy(rf_plan **plan_ptr)
     if (!plan)
         return;
     for (size_t i = 0; i < plan->n_steps; i++)
-        if (plan->calls[i].state && plan->steps[i].kernel->release)
+        if (plan->calls[i].state && !plan->steps[i].borrowed && plan->steps[i].kernel->release)
             plan->steps[i].kernel->release(plan->env, plan->calls[i].state);
     rf_free(plan->env, plan->values, plan->values_capacity * sizeof *plan->values);
     rf_free(plan->env, plan->steps, plan->steps_capacity * sizeof *plan->steps);
     rf_free(plan->env, plan->calls, plan->calls_capacity * sizeof *plan->calls);
+    rf_free(plan->env, plan->views, plan->views_capacity * sizeof *plan->views);
     rf_graph_destroy(&plan->graph);
     rf_env *env = plan->env;
     rf_free(env, plan, sizeof *plan);

@@ -5,7 +5,7 @@
  * tensors; rf_plan_bind fills those, rf_plan_run calls one function after the other.
  *
  *   plan.c    builds: infer shapes, storage dtypes, layouts (layout.c), kernels (place.c),
- *             memory (memory.c)
+ *             depth-first stripes (stripes.c), memory (memory.c)
  *   run.c     bind, run, profile
  *   explain.c text for people
  */
@@ -46,8 +46,19 @@ typedef struct rf_plan_step {
     int64_t macs;
     rf_value in[RF_MAX_IN], out[RF_MAX_OUT];
     size_t scratch_bytes;
-    int32_t chain; /* > 1: this and the next chain - 1 steps run as one call */
+    int32_t chain;      /* > 1: this and the next chain - 1 steps run as one call */
+    bool striped;       /* some rows of a node: its tensors are views */
+    bool borrowed;      /* the kernel's state belongs to another step */
+    int32_t first_view; /* striped: a view for every bit of view_inputs, then one for out[0] */
+    uint32_t view_inputs;
 } rf_plan_step;
+
+/* Rows of a value. */
+typedef struct rf_plan_view {
+    rf_tensor tensor; /* bound to memory together with the value's */
+    rf_value of;
+    int64_t offset; /* bytes from the value's first element */
+} rf_plan_view;
 
 typedef struct rf_plan_params {
     const rf_backend *backend;
@@ -56,6 +67,9 @@ typedef struct rf_plan_params {
     bool exact;
     size_t memory_cap;
     rf_pack_cache *packs;
+    bool no_library; /* only own kernels; the planner sets it where a library would do little */
+    /* 0: stripes where they pay, > 0: of so many rows wherever possible, < 0: none */
+    int32_t stripe_rows;
 } rf_plan_params;
 
 typedef struct rf_plan {
@@ -68,6 +82,8 @@ typedef struct rf_plan {
     size_t n_steps, steps_capacity;
     rf_kernel_call *calls; /* one per step, so that a chain's calls lie side by side */
     size_t calls_capacity;
+    rf_plan_view *views;
+    size_t n_views, views_capacity;
     size_t arena_bytes; /* activations; scratch follows at this offset */
     size_t scratch_bytes;
     size_t const_bytes;
@@ -114,6 +130,10 @@ void rf_planner_descs(rf_planner *p);
 rf_status rf_planner_new_value(rf_planner *p, const rf_tensor *like, rf_value *out, rf_error *err);
 /* Chooses kernels and emits the steps, inserting layout copies where nobody can do without. */
 rf_status rf_planner_place(rf_planner *p, rf_error *err);
+/* Replaces runs of steps on large maps by stripes (stripes.c). */
+rf_status rf_planner_stripes(rf_planner *p, rf_error *err);
+/* Points the arguments of a striped step at its views. */
+void rf_plan_step_views(rf_plan *plan, const rf_plan_step *step, rf_op_args *args);
 /* Lifetimes, in-place reuse, offsets. */
 rf_status rf_planner_memory(rf_planner *p, rf_error *err);
 

@@ -49,6 +49,10 @@ static void bind_ends(rf_plan *plan, const rf_tensor *inputs, const rf_tensor *o
         else if (x->storage == RF_STORE_OUTPUT)
             x->tensor.data = outputs[x->index].data;
     }
+    for (size_t i = 0; i < plan->n_views; i++) {
+        rf_plan_view *view = &plan->views[i];
+        view->tensor.data = (char *)plan->values[view->of].tensor.data + view->offset;
+    }
 }
 
 static void record(rf_profile *profile, const rf_plan_step *step, int64_t begin, int64_t end)

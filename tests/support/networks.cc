@@ -364,14 +364,22 @@ std::vector<Step> steps(const Session &session)
 Array run_unoptimised(const Graph &graph, Array input)
 {
     rf_plan_params params = {};
+    params.backend = &rf_backend_ref;
+    params.n_threads = 1;
+    return run_planned(graph.get(), std::move(input), params);
+}
+
+Array run_planned(const rf_graph *graph, Array input, const rf_plan_params &params,
+                  void (*look)(const rf_plan *))
+{
     rf_plan *plan = nullptr;
     rf_error err;
     rf_tensor in = input.view();
-    params.backend = &rf_backend_ref;
-    params.n_threads = 1;
-    EXPECT_EQ(rf_plan_create(graph.get(), &in, 1, &params, &plan, &err), RF_OK) << err.text;
+    EXPECT_EQ(rf_plan_create(graph, &in, 1, &params, &plan, &err), RF_OK) << err.text;
     if (!plan)
         return Array();
+    if (look)
+        look(plan);
     const rf_tensor *shape = rf_plan_output(plan, 0);
     Array out(std::vector<int64_t>(shape->dims, shape->dims + shape->rank));
     rf_tensor y = out.view();

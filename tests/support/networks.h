@@ -5,6 +5,7 @@
 #ifndef RF_TESTS_NETWORKS_H
 #define RF_TESTS_NETWORKS_H
 
+#include "runtime/exec/plan.h"
 #include "tests/support/support.h"
 
 namespace rft
@@ -63,6 +64,9 @@ struct Step {
 std::vector<Step> steps(const Session &session);
 // Runs a graph on the reference backend without any pass over it: the judge of fusion.
 Array run_unoptimised(const Graph &graph, Array input);
+// Plans a graph as it is with these parameters and runs it; `look` sees the plan.
+Array run_planned(const rf_graph *graph, Array input, const rf_plan_params &params,
+                  void (*look)(const rf_plan *) = nullptr);
 
 } // namespace rft
 #endif
