@@ -6,6 +6,7 @@
 #ifndef RF_LOADERS_COMMON_H
 #define RF_LOADERS_COMMON_H
 
+#include "runtime/base/text.h"
 #include "runtime/core/checkpoint.h"
 
 #ifdef __cplusplus
@@ -30,8 +31,6 @@ static inline uint64_t rf_read_u64(const uint8_t *p)
     return (uint64_t)rf_read_u32(p) | (uint64_t)rf_read_u32(p + 4) << 32;
 }
 
-/* Well-formed UTF-8 (no overlong forms, no surrogates) without control characters. */
-bool rf_is_text(const uint8_t *bytes, size_t n);
 /* Name of a tensor: text of 1 to RF_MAX_NAME_BYTES bytes. */
 rf_status rf_check_name(const char *name, size_t n, rf_error *err);
 

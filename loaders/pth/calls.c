@@ -82,8 +82,7 @@ rf_status rf_pickle_global(rf_unpickler *u, const char *module, size_t module_le
                            size_t name_len, rf_pickle_value **out, rf_error *err)
 {
     if (!module_len || !name_len || module_len + name_len > MAX_GLOBAL_BYTES ||
-        !rf_is_text((const uint8_t *)module, module_len) ||
-        !rf_is_text((const uint8_t *)name, name_len))
+        !rf_is_text(module, module_len) || !rf_is_text(name, name_len))
         return rf_fail(err, RF_ERR_FORMAT, "name of a global is not text of 1 to %d bytes",
                        MAX_GLOBAL_BYTES);
     RF_TRY(rf_pickle_new(u, RF_PICKLE_GLOBAL, out, err));

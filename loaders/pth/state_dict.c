@@ -111,7 +111,7 @@ static rf_status no_state_dict(const rf_pickle_value *v, rf_error *err)
     for (size_t i = 0; i < v->u.seq.n && len + 1 < sizeof keys; i += 2) {
         const rf_pickle_value *k = v->u.seq.items[i];
         if (k->kind != RF_PICKLE_STRING || k->u.string.n > 64 ||
-            !rf_is_text((const uint8_t *)k->u.string.bytes, k->u.string.n))
+            !rf_is_text(k->u.string.bytes, k->u.string.n))
             continue;
         int n = snprintf(keys + len, sizeof keys - len, "%s%.*s: %s", len ? ", " : "",
                          (int)k->u.string.n, k->u.string.bytes,

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Error records and their texts. An error is plain data of the caller, so that reporting one can
- * neither fail nor race: no heap, no thread-local state.
+ * neither fail nor race: no heap, no thread-local state. Texts quote hostile files, so they are
+ * made printable here, in the one place through which all of them go.
  */
 #include "runtime/base/status.h"
+
+#include "runtime/base/text.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -47,6 +50,18 @@ const char *rf_status_text(rf_status status)
     return "unknown status";
 }
 
+/* What is not text, an escape sequence for the user's terminal for one, becomes question marks. */
+static void make_printable(char *text)
+{
+    for (size_t left = strlen(text); left;) {
+        size_t step = rf_text_step((const uint8_t *)text, left);
+        if (!step)
+            *text = '?';
+        text += step ? step : 1;
+        left -= step ? step : 1;
+    }
+}
+
 rf_status rf_fail_at(rf_error *err, const char *file, int line, rf_status code, const char *fmt,
                      ...)
 {
@@ -62,6 +77,7 @@ rf_status rf_fail_at(rf_error *err, const char *file, int line, rf_status code, 
         snprintf(text, sizeof text, "%s", rf_status_text(code));
     else if ((size_t)n >= sizeof text)
         memcpy(text + sizeof text - 4, "...", 4);
+    make_printable(text);
     err->code = code;
     err->file = file;
     err->line = line;
