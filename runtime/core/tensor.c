@@ -121,10 +121,12 @@ static void walk(const rf_tensor *t, row_fn *row, void *dst)
         row(t, at, t->dims[outer], t->strides[outer], &to);
         int i = outer - 1;
         for (; i >= 0; i--) {
-            at += t->strides[i];
-            if (++index[i] < t->dims[i])
+            /* Never one step past the last index: strides of dims of size 1 may be anything. */
+            if (++index[i] < t->dims[i]) {
+                at += t->strides[i];
                 break;
-            at -= t->strides[i] * t->dims[i];
+            }
+            at -= t->strides[i] * (t->dims[i] - 1);
             index[i] = 0;
         }
         if (i < 0)
