@@ -91,6 +91,8 @@ static rf_status check_notes(const archive *a, rf_error *err)
     for (uint64_t i = 0; i < version->bytes; i++)
         if ((version->data[i] < '0' || version->data[i] > '9') && version->data[i] != '\n')
             return rf_fail(err, RF_ERR_FORMAT, "zip: record 'version' is not a number");
+    if (!version->bytes)
+        return rf_fail(err, RF_ERR_FORMAT, "zip: record 'version' is empty, expected a number");
     return RF_OK;
 }
 
@@ -152,14 +154,17 @@ static rf_status check_machine(const rf_pickle_value *info, rf_error *err)
     const rf_pickle_value *little = rf_pickle_get(info, "little_endian");
     const rf_pickle_value *sizes = rf_pickle_get(info, "type_sizes");
     if (!little || little->kind != RF_PICKLE_BOOL || !sizes)
-        return rf_fail(err, RF_ERR_FORMAT, "no description of the writing machine");
+        return rf_fail(
+            err, RF_ERR_FORMAT,
+            "legacy stream: expected little_endian and type_sizes of the writing machine");
     if (!little->u.i)
         return rf_fail(err, RF_ERR_UNSUPPORTED, "written on a big-endian machine");
     for (int i = 0; i < 3; i++) {
         const rf_pickle_value *v = rf_pickle_get(sizes, names[i]);
         if (!v || v->kind != RF_PICKLE_INT || v->u.i != bytes[i])
-            return rf_fail(err, RF_ERR_UNSUPPORTED, "size of '%s' is not %lld", names[i],
-                           (long long)bytes[i]);
+            return rf_fail(err, RF_ERR_UNSUPPORTED,
+                           "legacy stream: size of '%s' is not %lld on the writing machine",
+                           names[i], (long long)bytes[i]);
     }
     return RF_OK;
 }
@@ -181,8 +186,10 @@ static rf_status attach_stream(const rf_pickle_value *keys, const uint8_t *bytes
             return rf_fail(err, RF_ERR_FORMAT, "entry %zu of the list of storages is %s", i,
                            r ? "there twice" : "used by no tensor");
         if (n - at < 8 || rf_read_u64(bytes + at) != (uint64_t)r->storage->n_elements)
-            return rf_fail(err, RF_ERR_FORMAT, "storage '%s': expected a count of %lld elements",
-                           r->storage->key, (long long)r->storage->n_elements);
+            return rf_fail(err, RF_ERR_FORMAT,
+                           "storage '%s': expected a count of %lld elements, found %s",
+                           r->storage->key, (long long)r->storage->n_elements,
+                           n - at < 8 ? "the end of the file" : "another");
         at += 8;
         if (rf_pth_record_bytes(r) > n - at)
             return rf_fail(err, RF_ERR_FORMAT, "storage '%s' has %zu bytes, the file only %zu more",
@@ -211,8 +218,13 @@ static rf_status load_legacy(rf_checkpoint *ckpt, rf_blob *blob, rf_error *err)
         at += used;
     }
     if (values[VERSION]->kind != RF_PICKLE_INT || values[VERSION]->u.i != LEGACY_VERSION) {
+        char text[128];
         status =
-            rf_fail(err, RF_ERR_UNSUPPORTED, "legacy stream is not of version %d", LEGACY_VERSION);
+            values[VERSION]->kind == RF_PICKLE_INT
+                ? rf_fail(err, RF_ERR_UNSUPPORTED, "legacy stream: expected version %d, found %lld",
+                          LEGACY_VERSION, (long long)values[VERSION]->u.i)
+                : rf_fail(err, RF_ERR_FORMAT, "legacy stream: expected version %d, found %s",
+                          LEGACY_VERSION, rf_pickle_describe(values[VERSION], text, sizeof text));
         goto done;
     }
     RF_TRY_DONE(check_machine(values[MACHINE], err));
