@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_HEADER = 100000000 };
+/* Metadata is looked up by a scan; files have a handful. */
+enum { MAX_METADATA = 10000 };
 
 /* In the order of enum rf_dtype. */
 static const char *const dtype_names[RF_DTYPE_COUNT] = {
@@ -35,7 +36,7 @@ typedef struct entry {
 
 static bool probe(const uint8_t *bytes, size_t n)
 {
-    return n > 8 && bytes[8] == '{' && rf_read_u64(bytes) <= MAX_HEADER;
+    return n > 8 && bytes[8] == '{' && rf_read_u64(bytes) <= RF_SAFETENSORS_MAX_HEADER;
 }
 
 static rf_status read_dtype(const char *name, const json_t *value, rf_dtype *out, rf_error *err)
@@ -90,7 +91,7 @@ static rf_status read_entry(const char *name, const json_t *value, uint64_t data
                             rf_error *err)
 {
     int64_t range[2];
-    rf_dtype dtype;
+    rf_dtype dtype = RF_F32;
     const json_t *offsets = json_object_get(value, "data_offsets");
     RF_TRY(rf_check_name(name, strlen(name), err));
     if (!json_is_object(value) || json_object_size(value) != 3)
@@ -122,6 +123,9 @@ static rf_status read_metadata(rf_checkpoint *ckpt, json_t *object, rf_error *er
     json_t *value;
     if (!json_is_object(object))
         return rf_fail(err, RF_ERR_FORMAT, "'__metadata__' is not an object");
+    if (json_object_size(object) > MAX_METADATA)
+        return rf_fail(err, RF_ERR_FORMAT, "'__metadata__' has %zu entries, expected at most %d",
+                       json_object_size(object), MAX_METADATA);
     json_object_foreach(object, key, value)
     {
         if (!json_is_string(value))
@@ -195,15 +199,11 @@ static rf_status load(rf_checkpoint *ckpt, rf_blob *blob, rf_error *err)
     const uint8_t *bytes = rf_blob_data(blob);
     const size_t n = rf_blob_bytes(blob);
     json_error_t why;
-    if (n < 8)
-        return rf_fail(err, RF_ERR_FORMAT, "file has %zu bytes, expected at least 8", n);
-    uint64_t header_bytes = rf_read_u64(bytes);
-    if (header_bytes > MAX_HEADER || header_bytes > n - 8)
+    uint64_t header_bytes = rf_read_u64(bytes); /* the probe has seen 9 bytes */
+    if (!header_bytes || header_bytes > n - 8)
         return rf_fail(err, RF_ERR_FORMAT,
                        "header has %llu bytes, the file holds %zu behind its length",
                        (unsigned long long)header_bytes, n - 8);
-    if (!header_bytes || bytes[8] != '{')
-        return rf_fail(err, RF_ERR_FORMAT, "header does not start with '{'");
     json_t *header =
         json_loadb((const char *)bytes + 8, header_bytes, JSON_REJECT_DUPLICATES, &why);
     if (!header)
