@@ -71,13 +71,18 @@ static rf_status check_root(archive *a, rf_error *err)
                            "is a TorchScript program ('%.*s'), expected a state dict",
                            (int)e->name_len, e->name);
     }
-    if (!slash || !find_record(a, "data.pkl", ""))
-        return rf_fail(err, RF_ERR_FORMAT, "zip: no data.pkl, not a checkpoint of PyTorch");
+    if (!slash)
+        return rf_fail(err, RF_ERR_FORMAT,
+                       "zip: '%.*s' is in no folder, not a checkpoint of PyTorch",
+                       (int)a->zip.first_name_len, a->zip.first_name);
     return RF_OK;
 }
 
 static rf_status check_notes(const archive *a, rf_error *err)
 {
+    if (!find_record(a, "data.pkl", ""))
+        return rf_fail(err, RF_ERR_FORMAT,
+                       "zip: no record 'data.pkl', not a checkpoint of PyTorch");
     const rf_zip_entry *order = find_record(a, "byteorder", ""),
                        *version = find_record(a, "version", "");
     if (order) {
@@ -123,7 +128,8 @@ static rf_status load_zip(rf_checkpoint *ckpt, rf_blob *blob, rf_error *err)
     rf_status status;
     rf_unpickler_init(&u, ckpt->env, false);
     RF_TRY_DONE(rf_zip_open(ckpt->env, rf_blob_data(blob), rf_blob_bytes(blob), &a.zip, err));
-    RF_TRY_DONE(check_root(&a, err));
+    RF_TRY_DONE(check_root(&a, err)); /* first, to call other archives by their name */
+    RF_TRY_DONE(rf_zip_check(&a.zip, err));
     RF_TRY_DONE(check_notes(&a, err));
     const rf_zip_entry *e = find_record(&a, "data.pkl", "");
     RF_TRY_DONE(rf_zip_verify(e, err));
