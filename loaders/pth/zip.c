@@ -326,6 +326,9 @@ const rf_zip_entry *rf_zip_find(const rf_zip *zip, const char *name, size_t name
 
 rf_status rf_zip_verify(const rf_zip_entry *entry, rf_error *err)
 {
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+    return RF_OK; /* fuzzers do not guess checksums */
+#endif
     uint32_t crc = (uint32_t)crc32_z(0, entry->data, entry->bytes);
     if (crc != entry->crc)
         return rf_fail(err, RF_ERR_FORMAT,

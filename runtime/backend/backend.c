@@ -24,15 +24,6 @@ const rf_kernel *rf_backend_choose(const rf_backend *backend, const rf_kernel_de
     return NULL;
 }
 
-void rf_tensor_set_contiguous(rf_tensor *t)
-{
-    int64_t stride = 1;
-    for (int i = t->rank - 1; i >= 0; i--) {
-        t->strides[i] = stride;
-        stride *= t->dims[i];
-    }
-}
-
 void rf_tensor_set_nhwc(rf_tensor *t)
 {
     int64_t c = t->dims[1], h = t->dims[2], w = t->dims[3];

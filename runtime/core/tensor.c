@@ -80,6 +80,15 @@ bool rf_tensor_is_contiguous(const rf_tensor *t)
     return dense;
 }
 
+void rf_tensor_set_contiguous(rf_tensor *t)
+{
+    int64_t stride = 1;
+    for (int i = t->rank - 1; i >= 0; i--) {
+        t->strides[i] = stride;
+        stride *= t->dims[i];
+    }
+}
+
 rf_status rf_tensor_check(const rf_tensor *t, const char *what, rf_error *err)
 {
     rf_tensor dense;
