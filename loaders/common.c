@@ -28,7 +28,7 @@ static rf_status copy_dense(rf_checkpoint *ckpt, const char *name, size_t name_l
         if (bytes > *copy_budget)
             return rf_fail(err, RF_ERR_FORMAT,
                            "tensor '%.*s' has %zu bytes, far more than its file can hold",
-                           (int)name_len, name, bytes);
+                           rf_shown(name_len), name, bytes);
         *copy_budget -= bytes;
     }
     RF_TRY(rf_blob_alloc(ckpt->env, bytes, &copy, err));

@@ -16,6 +16,12 @@ extern "C" {
 /* Limits that hold for every format; a file beyond them is refused before anything is allocated. */
 enum { RF_MAX_TENSORS = 1000000, RF_MAX_NAME_BYTES = 4096 };
 
+/* How much of a name messages show, so that what was expected and found still fits behind it. */
+static inline int rf_shown(size_t name_len)
+{
+    return name_len < 96 ? (int)name_len : 96;
+}
+
 static inline uint16_t rf_read_u16(const uint8_t *p)
 {
     return (uint16_t)(p[0] | p[1] << 8);

@@ -14,6 +14,7 @@
 #include "loaders/common.h"
 #include "loaders/npz/npy.h"
 #include "runtime/base/half.h"
+#include "runtime/core/strided.h"
 
 enum { MAX_HEADER = 10000 };
 
@@ -332,6 +333,7 @@ rf_status rf_npy_write(const char *path, const rf_tensor *tensor, rf_error *err)
     rf_env *env = NULL;
     rf_file_writer *writer = NULL;
     rf_status status;
+    RF_TRY(rf_tensor_check(tensor, path, err));
     RF_TRY(rf_env_create(NULL, &env, err));
     RF_TRY_DONE(rf_file_writer_open(env, path, &writer, err));
     RF_TRY_DONE(write_header(writer, tensor, err));

@@ -62,19 +62,19 @@ static rf_status check_root(archive *a, rf_error *err)
         const rf_zip_entry *e = &a->zip.entries[i];
         if (e->name_len <= (size_t)a->root_len || memcmp(e->name, a->root, (size_t)a->root_len + 1))
             return rf_fail(err, RF_ERR_FORMAT, "zip: '%.*s' is outside of folder '%.*s'",
-                           (int)e->name_len, e->name, a->root_len, a->root);
+                           rf_shown(e->name_len), e->name, rf_shown((size_t)a->root_len), a->root);
         const char *rest = e->name + a->root_len + 1;
         size_t n = e->name_len - (size_t)a->root_len - 1;
         if ((n >= 5 && !memcmp(rest, "code/", 5)) ||
             (n == 13 && !memcmp(rest, "constants.pkl", 13)))
             return rf_fail(err, RF_ERR_UNSUPPORTED,
                            "is a TorchScript program ('%.*s'), expected a state dict",
-                           (int)e->name_len, e->name);
+                           rf_shown(e->name_len), e->name);
     }
     if (!slash)
         return rf_fail(err, RF_ERR_FORMAT,
                        "zip: '%.*s' is in no folder, not a checkpoint of PyTorch",
-                       (int)a->zip.first_name_len, a->zip.first_name);
+                       rf_shown(a->zip.first_name_len), a->zip.first_name);
     return RF_OK;
 }
 
@@ -110,7 +110,7 @@ static rf_status attach_records(const archive *a, const rf_pth_table *table, rf_
             return rf_fail(err, RF_ERR_FORMAT, "zip: no record 'data/%s'", r->storage->key);
         if (e->bytes != rf_pth_record_bytes(r))
             return rf_fail(err, RF_ERR_FORMAT, "record '%.*s' has %llu bytes, its storage %zu",
-                           (int)e->name_len, e->name, (unsigned long long)e->bytes,
+                           rf_shown(e->name_len), e->name, (unsigned long long)e->bytes,
                            rf_pth_record_bytes(r));
         RF_TRY(rf_zip_verify(e, err));
         r->data = e->data;

@@ -133,14 +133,14 @@ static rf_status add_tensor(rf_checkpoint *ckpt, rf_blob *blob, const rf_pickle_
     size_t name_len = key->u.string.n;
     RF_TRY(rf_check_name(name, name_len, err));
     if (value->kind != RF_PICKLE_TENSOR)
-        return rf_fail(err, RF_ERR_FORMAT, "key '%.*s' is %s, expected a tensor", (int)name_len,
-                       name, rf_pickle_describe(value, text, sizeof text));
+        return rf_fail(err, RF_ERR_FORMAT, "key '%.*s' is %s, expected a tensor",
+                       rf_shown(name_len), name, rf_pickle_describe(value, text, sizeof text));
     const rf_pickle_tensor *t = value->u.tensor;
     const rf_pickle_storage *s = t->storage;
     const rf_pth_record *record = rf_pth_table_find(table, s->key, strlen(s->key));
     if (!record || !record->data)
         return rf_fail(err, RF_ERR_FORMAT, "key '%.*s': storage '%s' is not in the file",
-                       (int)name_len, name, s->key);
+                       rf_shown(name_len), name, s->key);
     rf_tensor tensor = t->tensor;
     /* Offsets count from the view, in elements of the tensor; both were checked against its size.
      */

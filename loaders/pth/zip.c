@@ -109,7 +109,7 @@ static rf_status check_path(const char *name, size_t n, rf_error *err)
         bad |= starts && ends && name[i] == '.' && name[i + 1] == '.';
     }
     if (bad)
-        return rf_fail(err, RF_ERR_FORMAT, "zip: unsafe name '%.*s'", (int)n, name);
+        return rf_fail(err, RF_ERR_FORMAT, "zip: unsafe name '%.*s'", rf_shown(n), name);
     return RF_OK;
 }
 
@@ -154,7 +154,7 @@ static size_t descriptor_bytes(const uint8_t *p, uint64_t available, const rf_zi
 static rf_status check_local(const uint8_t *bytes, uint64_t limit, rf_zip_entry *e, rf_error *err)
 {
     const uint8_t *p = bytes + e->header_at;
-    int len = (int)e->name_len;
+    int len = rf_shown(e->name_len);
     if (!inside(e->header_at, LOCAL_BYTES, limit) || rf_read_u32(p) != SIG_LOCAL)
         return rf_fail(err, RF_ERR_FORMAT, "zip: '%.*s': no local header at %llu", len, e->name,
                        (unsigned long long)e->header_at);
@@ -219,7 +219,7 @@ static rf_status read_entry(const uint8_t *bytes, const uint8_t *p, uint64_t ava
 
 static rf_status check_entry(const rf_zip *zip, rf_zip_entry *e, rf_error *err)
 {
-    int len = (int)e->name_len;
+    int len = rf_shown(e->name_len);
     if (e->flags & ~(FLAG_DESCRIPTOR | FLAG_UTF8))
         return rf_fail(err, RF_ERR_UNSUPPORTED,
                        "zip: '%.*s': flags are 0x%x (encrypted or patched)", len, e->name,
@@ -267,12 +267,13 @@ rf_status rf_zip_check(rf_zip *zip, rf_error *err)
     for (size_t i = 1; i < zip->n_entries; i++)
         if (e[i].header_at < e[i - 1].end_at)
             return rf_fail(err, RF_ERR_FORMAT, "zip: '%.*s' and '%.*s' overlap",
-                           (int)e[i - 1].name_len, e[i - 1].name, (int)e[i].name_len, e[i].name);
+                           rf_shown(e[i - 1].name_len), e[i - 1].name, rf_shown(e[i].name_len),
+                           e[i].name);
     qsort(e, zip->n_entries, sizeof *e, by_name);
     for (size_t i = 1; i < zip->n_entries; i++)
         if (!by_name(&e[i - 1], &e[i]))
             return rf_fail(err, RF_ERR_FORMAT, "zip: two entries are called '%.*s'",
-                           (int)e[i].name_len, e[i].name);
+                           rf_shown(e[i].name_len), e[i].name);
     return RF_OK;
 }
 
@@ -333,6 +334,6 @@ rf_status rf_zip_verify(const rf_zip_entry *entry, rf_error *err)
     if (crc != entry->crc)
         return rf_fail(err, RF_ERR_FORMAT,
                        "zip: '%.*s': checksum is %08x, expected %08x (damaged file)",
-                       (int)entry->name_len, entry->name, crc, entry->crc);
+                       rf_shown(entry->name_len), entry->name, crc, entry->crc);
     return RF_OK;
 }

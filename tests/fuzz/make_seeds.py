@@ -49,11 +49,14 @@ GRAPH = {
 }
 
 
-def one_op(op, attrs, dims=(1, 4, 8, 8), n_in=1, n_out=1):
+def one_op(op, attrs, dims=(1, 4, 8, 8), n_in=1, n_out=1, each=None, dtypes={}):
+    """One node over inputs of `dims`, or of the dims in `each`."""
+    n_in = len(each) if each else n_in
     n = n_in + n_out
     return {
         "version": 1, "name": op, "values": n,
-        "inputs": [{"value": i, "name": f"x{i}", "dtype": "f32", "dims": list(dims), "min_h": 0, "min_w": 0}
+        "inputs": [{"value": i, "name": f"x{i}", "dtype": dtypes.get(i, "f32"), "dims": list(each[i] if each else dims),
+                    "min_h": 0, "min_w": 0}
                    for i in range(n_in)],
         "constants": [],
         "nodes": [{"op": op, "name": "n", "in": list(range(n_in)), "out": list(range(n_in, n)), "attrs": attrs}],
@@ -82,6 +85,14 @@ def graphs():
         "softmax": one_op("softmax", {"axis": 1, "log": 1}),
         "cast": one_op("cast", {"to": "u8"}),
         "crop_like": one_op("crop_like", {}, n_in=2),
+        "conv_transpose2d": one_op("conv_transpose2d", {"stride": [2, 2], "pad": [1, 1, 1, 1], "output_pad": [1, 1]},
+                                   each=[(1, 4, 8, 8), (4, 2, 3, 3), (2,)]),
+        "unary": one_op("unary", {"kind": "leaky", "alpha": 0.2}),
+        "batch_norm": one_op("batch_norm", {"eps": 1e-3}, each=[(1, 4, 8, 8)] + 4 * [(4,)]),
+        "gather": one_op("gather", {"axis": 1}, each=[(1, 4, 8, 8), (2, 3)], dtypes={1: "i64"}),
+        "copy": one_op("copy", {}),
+        "pixel_attention": one_op("pixel_attention", {"mode": "mix"}, each=[
+            (1, 4, 8, 8), (1, 2, 8, 8), (1, 4, 1, 1), (1, 2, 7, 7), (1,), (4, 2, 7, 7), (4,), (1, 4, 8, 8), (1, 4, 8, 8)]),
         "channel_stats": one_op("channel_stats", {}, n_in=2, n_out=3),
     }
     for name, graph in graphs.items():

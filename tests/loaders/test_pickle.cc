@@ -265,10 +265,11 @@ TEST(Pickle, StoragesAreWhatTheyAreEverywhere)
     refused(id({word, p::global("torch", "QInt8Storage"), key, cpu, n}), {"torch QInt8Storage"});
     refused(id({word, "N", key, cpu, n}), {"storage of unknown type (None)"});
     for (const char *bad : {"", "../0", "0/1", "a b", "0\n"})
-        refused(id({word, type, p::str(bad), cpu, n}), {"malformed key"});
-    refused(id({word, type, p::str(std::string(65, '0')), cpu, n}), {"malformed key"});
-    refused(id({word, type, key, "N", n}), {"malformed"});
-    refused(id({word, type, key, cpu, p::num(-1)}), {"count"});
+        refused(id({word, type, p::str(bad), cpu, n}), {"persistent id: expected a key"});
+    refused(id({word, type, p::str(std::string(65, '0')), cpu, n}),
+            {"persistent id: expected a key"});
+    refused(id({word, type, key, "N", n}), {"a location"});
+    refused(id({word, type, key, cpu, p::num(-1)}), {"a count of 0 or more"});
     refused(id({word, type, key, cpu, p::num(int64_t{1} << 61)}), {"'0'", "63 bits"});
     refused(id({word, type, key, cpu, p::num(int64_t{1} << 60)}), {"has 16 bytes, its storage"});
     refused(p::storage("FloatStorage", "0", 3), {"has 16 bytes, its storage 12"});
@@ -292,6 +293,13 @@ TEST(Pickle, NamesOfTensorsAreTextAndUnique)
     refused(p::dict({{"\xed\xa0\x80", t}}), {"not UTF-8 text"});
     refused(p::dict({{std::string(4097, 'n'), t}}), {"4097 bytes"});
     refused("}" + p::num(1) + t + "s", {"an integer as a key", "expected a string"});
+}
+
+TEST(Pickle, LongNamesLeaveRoomForTheReason)
+{
+    const std::string name(4000, 'n');
+    refused(p::dict({{name, "N"}, {"w", good_tensor()}}), {"nnn' is None, expected a tensor"});
+    refused(p::dict({{name, good_tensor()}, {name, good_tensor()}}), {"nnn' is there twice"});
 }
 
 TEST(Pickle, CyclesEndTheWalk)
