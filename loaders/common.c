@@ -7,48 +7,12 @@
 
 #include "runtime/core/strided.h"
 
-/* Length of the well-formed sequence at p, 0 if there is none. */
-static size_t utf8_length(const uint8_t *p, size_t n)
-{
-    static const struct {
-        uint8_t mask, lead;
-        uint32_t least; /* smaller values have a shorter form */
-    } forms[] = {{0x80, 0, 0}, {0xe0, 0xc0, 0x80}, {0xf0, 0xe0, 0x800}, {0xf8, 0xf0, 0x10000}};
-    for (size_t k = 0; k < 4; k++) {
-        if ((p[0] & forms[k].mask) != forms[k].lead)
-            continue;
-        uint32_t code = p[0] & (uint8_t)~forms[k].mask;
-        if (k >= n)
-            return 0;
-        for (size_t i = 1; i <= k; i++) {
-            if ((p[i] & 0xc0) != 0x80)
-                return 0;
-            code = code << 6 | (p[i] & 0x3f);
-        }
-        bool surrogate = code >= 0xd800 && code < 0xe000;
-        bool control = code < 0x20 || (code >= 0x7f && code < 0xa0);
-        return code < forms[k].least || code > 0x10ffff || surrogate || control ? 0 : k + 1;
-    }
-    return 0;
-}
-
-bool rf_is_text(const uint8_t *bytes, size_t n)
-{
-    for (size_t i = 0; i < n;) {
-        size_t step = utf8_length(bytes + i, n - i);
-        if (!step)
-            return false;
-        i += step;
-    }
-    return true;
-}
-
 rf_status rf_check_name(const char *name, size_t n, rf_error *err)
 {
     if (!n || n > RF_MAX_NAME_BYTES)
         return rf_fail(err, RF_ERR_FORMAT, "a tensor's name has %zu bytes, expected 1 to %d", n,
                        RF_MAX_NAME_BYTES);
-    if (!rf_is_text((const uint8_t *)name, n))
+    if (!rf_is_text(name, n))
         return rf_fail(err, RF_ERR_FORMAT, "a tensor's name of %zu bytes is not UTF-8 text", n);
     return RF_OK;
 }
@@ -64,7 +28,7 @@ static rf_status copy_dense(rf_checkpoint *ckpt, const char *name, size_t name_l
         if (bytes > *copy_budget)
             return rf_fail(err, RF_ERR_FORMAT,
                            "tensor '%.*s' has %zu bytes, far more than its file can hold",
-                           (int)name_len, name, bytes);
+                           rf_shown(name_len), name, bytes);
         *copy_budget -= bytes;
     }
     RF_TRY(rf_blob_alloc(ckpt->env, bytes, &copy, err));

@@ -6,6 +6,7 @@
 #ifndef RF_LOADERS_COMMON_H
 #define RF_LOADERS_COMMON_H
 
+#include "runtime/base/text.h"
 #include "runtime/core/checkpoint.h"
 
 #ifdef __cplusplus
@@ -14,6 +15,12 @@ extern "C" {
 
 /* Limits that hold for every format; a file beyond them is refused before anything is allocated. */
 enum { RF_MAX_TENSORS = 1000000, RF_MAX_NAME_BYTES = 4096 };
+
+/* How much of a name messages show, so that what was expected and found still fits behind it. */
+static inline int rf_shown(size_t name_len)
+{
+    return name_len < 96 ? (int)name_len : 96;
+}
 
 static inline uint16_t rf_read_u16(const uint8_t *p)
 {
@@ -30,8 +37,6 @@ static inline uint64_t rf_read_u64(const uint8_t *p)
     return (uint64_t)rf_read_u32(p) | (uint64_t)rf_read_u32(p + 4) << 32;
 }
 
-/* Well-formed UTF-8 (no overlong forms, no surrogates) without control characters. */
-bool rf_is_text(const uint8_t *bytes, size_t n);
 /* Name of a tensor: text of 1 to RF_MAX_NAME_BYTES bytes. */
 rf_status rf_check_name(const char *name, size_t n, rf_error *err);
 

@@ -12,12 +12,57 @@
 #include "loaders/pth/pth.h"
 #include "loaders/safetensors/safetensors.h"
 
-/* safetensors last: its probe sees only a length and a brace. */
-const rf_loader *const rf_loaders[] = {&rf_loader_pth, &rf_loader_safetensors, NULL};
+/* safetensors first: its header length may begin with the bytes that begin a pickle (0x80), while
+ * no pickle or zip archive has a small number in its first eight bytes and a brace behind them. */
+const rf_loader *const rf_loaders[] = {&rf_loader_safetensors, &rf_loader_pth, NULL};
 const rf_arch *const rf_archs[] = {&rf_arch_dea_net, NULL};
 
 /* Key of __metadata__ under which Refold's own form keeps the graph. */
 static const char GRAPH_KEY[] = "refold";
+
+static bool starts_with(const uint8_t *bytes, size_t n, const char *magic, size_t magic_bytes)
+{
+    return n >= magic_bytes && !memcmp(bytes, magic, magic_bytes);
+}
+
+static bool looks_like_text(const uint8_t *bytes, size_t n)
+{
+    for (size_t i = 0; i < n && i < 64; i++)
+        if ((bytes[i] < 0x20 && !strchr("\t\n\r", bytes[i])) || bytes[i] >= 0x7f || !bytes[i])
+            return false;
+    return true;
+}
+
+/* What people hand over by mistake, so that the message can call it by its name. */
+static const char *name_other_format(const uint8_t *bytes, size_t n)
+{
+    static const struct {
+        const char *magic;
+        size_t bytes;
+        const char *name;
+    } others[] = {
+        {"\x89PNG\r\n", 6, "a PNG image"},
+        {"\xff\xd8\xff", 3, "a JPEG image"},
+        {"\x93NUMPY", 6, "a NumPy array"},
+        {"GGUF", 4, "a GGUF file"},
+        {"\x89HDF\r\n", 6, "an HDF5 file"},
+        {"\x1f\x8b", 2, "a gzip archive"},
+        {"version https://git-lfs", 23, "a Git LFS pointer (run git lfs pull)"},
+        {"<!DOCTYPE", 9, "a web page"},
+        {"<html", 5, "a web page"},
+    };
+    if (!n)
+        return "an empty file";
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (starts_with(bytes, n, others[i].magic, others[i].bytes))
+            return others[i].name;
+    /* ModelProto begins with field 1, the IR version, a varint of one byte; then field 2 or 8. */
+    if (n >= 3 && bytes[0] == 0x08 && bytes[1] < 0x80 && (bytes[2] == 0x12 || bytes[2] == 0x42))
+        return "an ONNX model";
+    if (n > 8 && bytes[8] == '{')
+        return "a safetensors file with an impossible header length";
+    return looks_like_text(bytes, n) ? "text" : "other bytes";
+}
 
 static rf_status fill(rf_checkpoint *ckpt, rf_blob *blob, rf_error *err)
 {
@@ -32,12 +77,9 @@ static rf_status fill(rf_checkpoint *ckpt, rf_blob *blob, rf_error *err)
         return rf_checkpoint_get_meta(ckpt, GRAPH_KEY) ? RF_OK
                                                        : rf_checkpoint_strip_prefixes(ckpt, err);
     }
-    char known[96] = "";
-    size_t len = 0;
-    for (int i = 0; rf_loaders[i] && len + 1 < sizeof known; i++)
-        len += (size_t)snprintf(known + len, sizeof known - len, "%s%s", i ? ", " : "",
-                                rf_loaders[i]->name);
-    return rf_fail(err, RF_ERR_FORMAT, "%zu bytes of no known format (%s)", n, known);
+    return rf_fail(err, RF_ERR_FORMAT,
+                   "expected a checkpoint of PyTorch (.pth, .pt) or a .safetensors file, found %s",
+                   name_other_format(bytes, n));
 }
 
 rf_status rf_load_checkpoint(rf_env *env, rf_blob *blob, const char *path, rf_checkpoint **out,

@@ -15,7 +15,7 @@
 #include <png.h>
 
 #include "runtime/base/file.h"
-#include "runtime/base/status.h"
+#include "runtime/core/strided.h"
 
 enum { JPEG_QUALITY = 95 };
 
@@ -152,6 +152,7 @@ done:
 rf_status rf_image_write(const char *path, const rf_tensor *image, rf_error *err)
 {
     struct encoder e = {.path = path};
+    RF_TRY(rf_tensor_check(image, path, err));
     rf_status status = encode(&e, image, err);
     if (status == RF_OK)
         status = write_bytes(&e, err);

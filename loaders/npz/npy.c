@@ -11,8 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "loaders/common.h"
 #include "loaders/npz/npy.h"
 #include "runtime/base/half.h"
+#include "runtime/core/strided.h"
 
 enum { MAX_HEADER = 10000 };
 
@@ -78,15 +80,19 @@ static rf_status take_dim(struct parser *p, int64_t *out)
 
 static rf_status take_shape(struct parser *p, rf_npy_header *h)
 {
+    bool comma = true;
     if (!take(p, '('))
         return malformed(p, "'('");
     for (h->rank = 0; !take(p, ')');) {
         if (h->rank == RF_MAX_RANK)
             return malformed(p, "at most 8 dims");
-        RF_TRY(take_dim(p, &h->dims[h->rank++]));
-        if (!take(p, ',') && (p->at == p->end || *p->at != ')'))
+        if (!comma)
             return malformed(p, "',' or ')'");
+        RF_TRY(take_dim(p, &h->dims[h->rank++]));
+        comma = take(p, ',');
     }
+    if (h->rank == 1 && !comma) /* (3) is a number, (3,) a tuple */
+        return malformed(p, "a comma behind the only dim, before this point");
     return RF_OK;
 }
 
@@ -115,8 +121,10 @@ static rf_status parse_descr(const struct parser *p, const char *descr, rf_npy_h
         {"u1", RF_U8},  {"i2", RF_I16}, {"u2", RF_U16}, {"i4", RF_I32},
         {"u4", RF_U32}, {"i8", RF_I64}, {"u8", RF_U64}, {"b1", RF_BOOL},
     };
-    if (!strchr("<>|=", *descr) || !*descr)
-        return malformed(p, "a byte order in descr");
+    if (!*descr || !strchr("<>|=", *descr))
+        return rf_fail(p->err, RF_ERR_UNSUPPORTED,
+                       "%s: npy dtype '%.16s': expected a byte order (< > | =) first", p->where,
+                       descr);
     h->swap = *descr == '>';
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (!strcmp(descr + 1, known[i].code)) {
@@ -159,30 +167,43 @@ static rf_status parse_dict(struct parser *p, rf_npy_header *h)
     return RF_OK;
 }
 
-rf_status rf_npy_parse(const uint8_t *bytes, size_t n, const char *where, rf_npy_header *out,
-                       rf_error *err)
+/* Finds the header's text; *begin gets where it starts. */
+static rf_status find_header(const uint8_t *bytes, size_t n, const char *where, size_t *begin,
+                             size_t *length, rf_error *err)
 {
-    *out = (rf_npy_header){.data = 0};
     if (n < 12 || memcmp(bytes, "\x93NUMPY", 6))
-        return rf_fail(err, RF_ERR_FORMAT, "%s: expected a .npy file, found other bytes", where);
-    size_t length = bytes[8] | (size_t)bytes[9] << 8, begin = 10;
-    if (bytes[6] == 2 || bytes[6] == 3) {
-        length |= (size_t)bytes[10] << 16 | (size_t)bytes[11] << 24;
-        begin = 12;
-    } else if (bytes[6] != 1)
-        return rf_fail(err, RF_ERR_UNSUPPORTED, "%s: npy version %d, expected 1 to 3", where,
-                       bytes[6]);
-    if (length > MAX_HEADER || begin + length > n)
+        return rf_fail(err, RF_ERR_FORMAT, "%s: expected a .npy file, found %s", where,
+                       n < 12 ? "fewer than 12 bytes" : "other bytes");
+    if (bytes[6] < 1 || bytes[6] > 3 || bytes[7])
+        return rf_fail(err, RF_ERR_UNSUPPORTED, "%s: npy version %d.%d, expected 1.0 to 3.0", where,
+                       bytes[6], bytes[7]);
+    *begin = bytes[6] == 1 ? 10 : 12;
+    *length = bytes[6] == 1 ? rf_read_u16(bytes + 8) : rf_read_u32(bytes + 8);
+    if (*length > MAX_HEADER || *length > n - *begin)
         return rf_fail(
             err, RF_ERR_FORMAT,
             "%s: npy header of %zu bytes, expected at most %d and inside the file of %zu", where,
-            length, MAX_HEADER, n);
+            *length, MAX_HEADER, n);
+    if (!*length || bytes[*begin + *length - 1] != '\n')
+        return rf_fail(err, RF_ERR_FORMAT, "%s: npy header of %zu bytes: expected a newline last",
+                       where, *length);
+    return RF_OK;
+}
+
+rf_status rf_npy_parse(const uint8_t *bytes, size_t n, const char *where, rf_npy_header *out,
+                       rf_error *err)
+{
+    size_t begin = 0, length = 0;
+    rf_tensor t;
+    rf_error why;
+    *out = (rf_npy_header){.data = 0};
+    RF_TRY(find_header(bytes, n, where, &begin, &length, err));
     struct parser p = {(const char *)bytes + begin, (const char *)bytes + begin + length, where,
                        err};
     RF_TRY(parse_dict(&p, out));
     out->data = begin + length;
-    rf_tensor t;
-    RF_TRY(rf_tensor_init(&t, out->dtype, out->rank, out->dims, NULL, err));
+    if (rf_tensor_init(&t, out->dtype, out->rank, out->dims, NULL, &why) != RF_OK)
+        return rf_fail(err, RF_ERR_FORMAT, "%s: npy header: %s", where, why.text);
     if (rf_tensor_bytes(&t) != n - out->data)
         return rf_fail(err, RF_ERR_FORMAT, "%s: npy data is %zu bytes, its shape needs %zu", where,
                        n - out->data, rf_tensor_bytes(&t));
@@ -206,26 +227,32 @@ static void copy_fortran(const rf_npy_header *h, uint8_t *dst, const uint8_t *sr
     }
 }
 
-static rf_status read_elements(const rf_npy_header *h, const uint8_t *bytes, rf_buffer *out,
-                               rf_error *err)
+static void swap_bytes(uint8_t *at, size_t item, int64_t n)
 {
-    RF_TRY(rf_tensor_init(&out->tensor, h->dtype, h->rank, h->dims, NULL, err));
-    RF_TRY(rf_buffer_alloc(out, err));
-    size_t item = rf_dtype_bytes(h->dtype);
-    int64_t n = rf_tensor_elements(&out->tensor);
-    uint8_t *dst = out->tensor.data;
-    if (h->fortran && h->rank > 1)
-        copy_fortran(h, dst, bytes + h->data, item, n);
-    else if (n)
-        memcpy(dst, bytes + h->data, (size_t)n * item);
-    if (!h->swap || item == 1)
-        return RF_OK;
-    for (uint8_t *e = dst; e < dst + (size_t)n * item; e += item)
+    for (uint8_t *e = at; e < at + (size_t)n * item; e += item)
         for (size_t k = 0; k < item / 2; k++) {
             uint8_t byte = e[k];
             e[k] = e[item - 1 - k];
             e[item - 1 - k] = byte;
         }
+}
+
+rf_status rf_npy_decode(const uint8_t *bytes, size_t n, const char *where, rf_buffer *out,
+                        rf_error *err)
+{
+    rf_npy_header h;
+    *out = (rf_buffer){.memory = NULL};
+    RF_TRY(rf_npy_parse(bytes, n, where, &h, err));
+    RF_TRY(rf_tensor_init(&out->tensor, h.dtype, h.rank, h.dims, NULL, err));
+    RF_TRY(rf_buffer_alloc(out, err));
+    size_t item = rf_dtype_bytes(h.dtype);
+    int64_t n_elements = rf_tensor_elements(&out->tensor);
+    if (h.fortran && h.rank > 1)
+        copy_fortran(&h, out->tensor.data, bytes + h.data, item, n_elements);
+    else if (n_elements)
+        memcpy(out->tensor.data, bytes + h.data, (size_t)n_elements * item);
+    if (h.swap)
+        swap_bytes(out->tensor.data, item, n_elements);
     return RF_OK;
 }
 
@@ -233,18 +260,14 @@ rf_status rf_npy_read(const char *path, rf_buffer *out, rf_error *err)
 {
     rf_env *env = NULL;
     rf_blob *blob = NULL;
-    rf_npy_header header;
     rf_status status;
     *out = (rf_buffer){.memory = NULL};
     RF_TRY(rf_env_create(NULL, &env, err));
     RF_TRY_DONE(rf_blob_map_file(env, path, &blob, err));
-    RF_TRY_DONE(rf_npy_parse(rf_blob_data(blob), rf_blob_bytes(blob), path, &header, err));
-    RF_TRY_DONE(read_elements(&header, rf_blob_data(blob), out, err));
+    RF_TRY_DONE(rf_npy_decode(rf_blob_data(blob), rf_blob_bytes(blob), path, out, err));
 done:
     rf_blob_release(&blob);
     rf_env_release(&env);
-    if (status != RF_OK)
-        rf_buffer_free(out);
     return status;
 }
 
@@ -310,6 +333,7 @@ rf_status rf_npy_write(const char *path, const rf_tensor *tensor, rf_error *err)
     rf_env *env = NULL;
     rf_file_writer *writer = NULL;
     rf_status status;
+    RF_TRY(rf_tensor_check(tensor, path, err));
     RF_TRY(rf_env_create(NULL, &env, err));
     RF_TRY_DONE(rf_file_writer_open(env, path, &writer, err));
     RF_TRY_DONE(write_header(writer, tensor, err));

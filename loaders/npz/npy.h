@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The .npy header, parsed; for the reader, and for the fuzzer.
+ * A .npy file that lies in memory.
  */
 #ifndef RF_LOADERS_NPY_H
 #define RF_LOADERS_NPY_H
 
-#include "runtime/base/file.h"
-#include <refold/tensor.h>
+#include <refold/io.h>
+#include "runtime/base/status.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -23,6 +23,10 @@ typedef struct rf_npy_header {
 /* `bytes` is the whole file; the element bytes are checked to fill it exactly. */
 rf_status rf_npy_parse(const uint8_t *bytes, size_t n, const char *where, rf_npy_header *out,
                        rf_error *err);
+/* The array as rf_npy_read gives it. `where` starts the messages. Takes as much memory as the
+ * elements in the file. */
+rf_status rf_npy_decode(const uint8_t *bytes, size_t n, const char *where, rf_buffer *out,
+                        rf_error *err);
 
 #ifdef __cplusplus
 }

@@ -82,8 +82,7 @@ rf_status rf_pickle_global(rf_unpickler *u, const char *module, size_t module_le
                            size_t name_len, rf_pickle_value **out, rf_error *err)
 {
     if (!module_len || !name_len || module_len + name_len > MAX_GLOBAL_BYTES ||
-        !rf_is_text((const uint8_t *)module, module_len) ||
-        !rf_is_text((const uint8_t *)name, name_len))
+        !rf_is_text(module, module_len) || !rf_is_text(name, name_len))
         return rf_fail(err, RF_ERR_FORMAT, "name of a global is not text of 1 to %d bytes",
                        MAX_GLOBAL_BYTES);
     RF_TRY(rf_pickle_new(u, RF_PICKLE_GLOBAL, out, err));
@@ -117,7 +116,7 @@ static bool is_nothing(const rf_pickle_value *v)
 
 static rf_status wrong_arguments(const rf_pickle_value *callee, rf_error *err)
 {
-    return rf_fail(err, RF_ERR_FORMAT, "wrong arguments for '%s'", callee->u.global.name);
+    return rf_fail(err, RF_ERR_FORMAT, "wrong arguments for '%.96s'", callee->u.global.name);
 }
 
 static bool read_ints(const rf_pickle_value *tuple, int64_t out[RF_MAX_RANK])
@@ -201,6 +200,7 @@ static rf_status rebuild(rf_unpickler *u, const rf_pickle_value *callee,
     if (role != REBUILD && n == most && !is_nothing(a[n - 1]))
         return rf_fail(err, RF_ERR_UNSUPPORTED,
                        "tensor with metadata (a conjugate or negative view)");
+    char text[128];
     const rf_pickle_storage *s = a[0]->u.storage;
     rf_dtype dtype = s->dtype;
     int64_t available = s->view_elements;
@@ -208,8 +208,9 @@ static rf_status rebuild(rf_unpickler *u, const rf_pickle_value *callee,
         return wrong_arguments(callee, err);
     if (role == REBUILD_V3) {
         if (!has_role(a[6], DTYPE))
-            return rf_fail(err, RF_ERR_UNSUPPORTED, "tensor of an unknown dtype in storage '%s'",
-                           s->key);
+            return rf_fail(err, RF_ERR_UNSUPPORTED,
+                           "tensor in storage '%s': expected a torch dtype, found %s", s->key,
+                           rf_pickle_describe(a[6], text, sizeof text));
         dtype = globals[a[6]->u.global.token].dtype;
         available /= (int64_t)rf_dtype_bytes(dtype);
     }
@@ -232,7 +233,7 @@ static rf_status check_call(const rf_pickle_value *callee, const rf_pickle_value
         return rf_fail(err, RF_ERR_FORMAT, "calls %s",
                        rf_pickle_describe(callee, text, sizeof text));
     if (args->kind != RF_PICKLE_TUPLE)
-        return rf_fail(err, RF_ERR_FORMAT, "calls '%s' with %s, expected a tuple",
+        return rf_fail(err, RF_ERR_FORMAT, "calls '%.96s' with %s, expected a tuple",
                        callee->u.global.name, rf_pickle_describe(args, text, sizeof text));
     return RF_OK;
 }
@@ -340,7 +341,10 @@ rf_status rf_pickle_persistent(rf_unpickler *u, const rf_pickle_value *id, rf_pi
                        rf_pickle_describe(a[1], text, sizeof text));
     if (!is_key(a[2]) || a[3]->kind != RF_PICKLE_STRING || a[4]->kind != RF_PICKLE_INT ||
         a[4]->u.i < 0)
-        return rf_fail(err, RF_ERR_FORMAT, "persistent id has a malformed key, location or count");
+        return rf_fail(
+            err, RF_ERR_FORMAT,
+            "persistent id: expected a key of letters and digits, a location and a count "
+            "of 0 or more");
     rf_pickle_storage *s = rf_arena_alloc(&u->arena, sizeof *s);
     char *key = rf_arena_strndup(&u->arena, a[2]->u.string.bytes, a[2]->u.string.n);
     if (!s || !key)

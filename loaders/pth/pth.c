@@ -62,22 +62,27 @@ static rf_status check_root(archive *a, rf_error *err)
         const rf_zip_entry *e = &a->zip.entries[i];
         if (e->name_len <= (size_t)a->root_len || memcmp(e->name, a->root, (size_t)a->root_len + 1))
             return rf_fail(err, RF_ERR_FORMAT, "zip: '%.*s' is outside of folder '%.*s'",
-                           (int)e->name_len, e->name, a->root_len, a->root);
+                           rf_shown(e->name_len), e->name, rf_shown((size_t)a->root_len), a->root);
         const char *rest = e->name + a->root_len + 1;
         size_t n = e->name_len - (size_t)a->root_len - 1;
         if ((n >= 5 && !memcmp(rest, "code/", 5)) ||
             (n == 13 && !memcmp(rest, "constants.pkl", 13)))
             return rf_fail(err, RF_ERR_UNSUPPORTED,
                            "is a TorchScript program ('%.*s'), expected a state dict",
-                           (int)e->name_len, e->name);
+                           rf_shown(e->name_len), e->name);
     }
-    if (!slash || !find_record(a, "data.pkl", ""))
-        return rf_fail(err, RF_ERR_FORMAT, "zip: no data.pkl, not a checkpoint of PyTorch");
+    if (!slash)
+        return rf_fail(err, RF_ERR_FORMAT,
+                       "zip: '%.*s' is in no folder, not a checkpoint of PyTorch",
+                       rf_shown(a->zip.first_name_len), a->zip.first_name);
     return RF_OK;
 }
 
 static rf_status check_notes(const archive *a, rf_error *err)
 {
+    if (!find_record(a, "data.pkl", ""))
+        return rf_fail(err, RF_ERR_FORMAT,
+                       "zip: no record 'data.pkl', not a checkpoint of PyTorch");
     const rf_zip_entry *order = find_record(a, "byteorder", ""),
                        *version = find_record(a, "version", "");
     if (order) {
@@ -91,6 +96,8 @@ static rf_status check_notes(const archive *a, rf_error *err)
     for (uint64_t i = 0; i < version->bytes; i++)
         if ((version->data[i] < '0' || version->data[i] > '9') && version->data[i] != '\n')
             return rf_fail(err, RF_ERR_FORMAT, "zip: record 'version' is not a number");
+    if (!version->bytes)
+        return rf_fail(err, RF_ERR_FORMAT, "zip: record 'version' is empty, expected a number");
     return RF_OK;
 }
 
@@ -103,7 +110,7 @@ static rf_status attach_records(const archive *a, const rf_pth_table *table, rf_
             return rf_fail(err, RF_ERR_FORMAT, "zip: no record 'data/%s'", r->storage->key);
         if (e->bytes != rf_pth_record_bytes(r))
             return rf_fail(err, RF_ERR_FORMAT, "record '%.*s' has %llu bytes, its storage %zu",
-                           (int)e->name_len, e->name, (unsigned long long)e->bytes,
+                           rf_shown(e->name_len), e->name, (unsigned long long)e->bytes,
                            rf_pth_record_bytes(r));
         RF_TRY(rf_zip_verify(e, err));
         r->data = e->data;
@@ -121,7 +128,8 @@ static rf_status load_zip(rf_checkpoint *ckpt, rf_blob *blob, rf_error *err)
     rf_status status;
     rf_unpickler_init(&u, ckpt->env, false);
     RF_TRY_DONE(rf_zip_open(ckpt->env, rf_blob_data(blob), rf_blob_bytes(blob), &a.zip, err));
-    RF_TRY_DONE(check_root(&a, err));
+    RF_TRY_DONE(check_root(&a, err)); /* first, to call other archives by their name */
+    RF_TRY_DONE(rf_zip_check(&a.zip, err));
     RF_TRY_DONE(check_notes(&a, err));
     const rf_zip_entry *e = find_record(&a, "data.pkl", "");
     RF_TRY_DONE(rf_zip_verify(e, err));
@@ -152,14 +160,17 @@ static rf_status check_machine(const rf_pickle_value *info, rf_error *err)
     const rf_pickle_value *little = rf_pickle_get(info, "little_endian");
     const rf_pickle_value *sizes = rf_pickle_get(info, "type_sizes");
     if (!little || little->kind != RF_PICKLE_BOOL || !sizes)
-        return rf_fail(err, RF_ERR_FORMAT, "no description of the writing machine");
+        return rf_fail(
+            err, RF_ERR_FORMAT,
+            "legacy stream: expected little_endian and type_sizes of the writing machine");
     if (!little->u.i)
         return rf_fail(err, RF_ERR_UNSUPPORTED, "written on a big-endian machine");
     for (int i = 0; i < 3; i++) {
         const rf_pickle_value *v = rf_pickle_get(sizes, names[i]);
         if (!v || v->kind != RF_PICKLE_INT || v->u.i != bytes[i])
-            return rf_fail(err, RF_ERR_UNSUPPORTED, "size of '%s' is not %lld", names[i],
-                           (long long)bytes[i]);
+            return rf_fail(err, RF_ERR_UNSUPPORTED,
+                           "legacy stream: size of '%s' is not %lld on the writing machine",
+                           names[i], (long long)bytes[i]);
     }
     return RF_OK;
 }
@@ -181,8 +192,10 @@ static rf_status attach_stream(const rf_pickle_value *keys, const uint8_t *bytes
             return rf_fail(err, RF_ERR_FORMAT, "entry %zu of the list of storages is %s", i,
                            r ? "there twice" : "used by no tensor");
         if (n - at < 8 || rf_read_u64(bytes + at) != (uint64_t)r->storage->n_elements)
-            return rf_fail(err, RF_ERR_FORMAT, "storage '%s': expected a count of %lld elements",
-                           r->storage->key, (long long)r->storage->n_elements);
+            return rf_fail(err, RF_ERR_FORMAT,
+                           "storage '%s': expected a count of %lld elements, found %s",
+                           r->storage->key, (long long)r->storage->n_elements,
+                           n - at < 8 ? "the end of the file" : "another");
         at += 8;
         if (rf_pth_record_bytes(r) > n - at)
             return rf_fail(err, RF_ERR_FORMAT, "storage '%s' has %zu bytes, the file only %zu more",
@@ -211,8 +224,13 @@ static rf_status load_legacy(rf_checkpoint *ckpt, rf_blob *blob, rf_error *err)
         at += used;
     }
     if (values[VERSION]->kind != RF_PICKLE_INT || values[VERSION]->u.i != LEGACY_VERSION) {
+        char text[128];
         status =
-            rf_fail(err, RF_ERR_UNSUPPORTED, "legacy stream is not of version %d", LEGACY_VERSION);
+            values[VERSION]->kind == RF_PICKLE_INT
+                ? rf_fail(err, RF_ERR_UNSUPPORTED, "legacy stream: expected version %d, found %lld",
+                          LEGACY_VERSION, (long long)values[VERSION]->u.i)
+                : rf_fail(err, RF_ERR_FORMAT, "legacy stream: expected version %d, found %s",
+                          LEGACY_VERSION, rf_pickle_describe(values[VERSION], text, sizeof text));
         goto done;
     }
     RF_TRY_DONE(check_machine(values[MACHINE], err));

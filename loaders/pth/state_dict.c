@@ -111,7 +111,7 @@ static rf_status no_state_dict(const rf_pickle_value *v, rf_error *err)
     for (size_t i = 0; i < v->u.seq.n && len + 1 < sizeof keys; i += 2) {
         const rf_pickle_value *k = v->u.seq.items[i];
         if (k->kind != RF_PICKLE_STRING || k->u.string.n > 64 ||
-            !rf_is_text((const uint8_t *)k->u.string.bytes, k->u.string.n))
+            !rf_is_text(k->u.string.bytes, k->u.string.n))
             continue;
         int n = snprintf(keys + len, sizeof keys - len, "%s%.*s: %s", len ? ", " : "",
                          (int)k->u.string.n, k->u.string.bytes,
@@ -133,14 +133,14 @@ static rf_status add_tensor(rf_checkpoint *ckpt, rf_blob *blob, const rf_pickle_
     size_t name_len = key->u.string.n;
     RF_TRY(rf_check_name(name, name_len, err));
     if (value->kind != RF_PICKLE_TENSOR)
-        return rf_fail(err, RF_ERR_FORMAT, "key '%.*s' is %s, expected a tensor", (int)name_len,
-                       name, rf_pickle_describe(value, text, sizeof text));
+        return rf_fail(err, RF_ERR_FORMAT, "key '%.*s' is %s, expected a tensor",
+                       rf_shown(name_len), name, rf_pickle_describe(value, text, sizeof text));
     const rf_pickle_tensor *t = value->u.tensor;
     const rf_pickle_storage *s = t->storage;
     const rf_pth_record *record = rf_pth_table_find(table, s->key, strlen(s->key));
     if (!record || !record->data)
         return rf_fail(err, RF_ERR_FORMAT, "key '%.*s': storage '%s' is not in the file",
-                       (int)name_len, name, s->key);
+                       rf_shown(name_len), name, s->key);
     rf_tensor tensor = t->tensor;
     /* Offsets count from the view, in elements of the tensor; both were checked against its size.
      */

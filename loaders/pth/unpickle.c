@@ -270,8 +270,11 @@ static rf_status put(machine *m, size_t index_bytes)
     if (!p)
         return cut(m);
     size_t index = index_bytes == 1 ? *p : rf_read_u32(p);
-    if (index >= MAX_MEMO)
-        return bad(m, "memo entry %zu, expected at most %d", index, MAX_MEMO - 1);
+    /* Picklers count from 0, one instruction an entry: more of them than bytes would only be a way
+     * to make a small file take much memory. */
+    if (index >= MAX_MEMO || index >= m->n)
+        return bad(m, "memo entry %zu, expected fewer than %d and than the pickle has bytes (%zu)",
+                   index, MAX_MEMO, m->n);
     RF_TRY(need(m, 1));
     RF_TRY(rf_grow_array(m->u->arena.env, &m->memo, &m->memo_capacity, index + 1, sizeof *m->memo,
                          m->err));
@@ -339,6 +342,34 @@ static rf_status make_tuple_marked(machine *m)
     size_t n = 0;
     RF_TRY(pop_mark(m, &n));
     return make_tuple(m, n);
+}
+
+/* Names, for messages, of instructions that call or import, and of the frames of later protocols.
+ */
+static const char *other_name(uint8_t op)
+{
+    switch (op) {
+    case 'i':
+        return "INST";
+    case 'o':
+        return "OBJ";
+    case 'P':
+        return "PERSID";
+    case 0x82:
+    case 0x83:
+    case 0x84:
+        return "EXT";
+    case 0x92:
+        return "NEWOBJ_EX";
+    case 0x93:
+        return "STACK_GLOBAL";
+    case 0x94:
+        return "MEMOIZE";
+    case 0x95:
+        return "FRAME";
+    default:
+        return "it";
+    }
 }
 
 /* One row for each opcode. */
@@ -409,7 +440,7 @@ static rf_status step(machine *m, uint8_t op)
     case OP_BINPERSID:
         return persistent(m);
     default:
-        return bad(m, "is not among the instructions that a state dict needs");
+        return bad(m, "%s is not among the instructions that a state dict needs", other_name(op));
     }
 }
 
@@ -418,11 +449,13 @@ static rf_status run(machine *m, rf_pickle_value **out)
     rf_error why, *err = m->err;
     m->err = &why;
     const uint8_t *head = take(m, 2);
-    if (!head || head[0] != OP_PROTO || head[1] != PROTOCOL)
+    if (!head || head[0] != OP_PROTO)
         return rf_fail(err, RF_ERR_UNSUPPORTED, "pickle: expected protocol %d, found %s", PROTOCOL,
-                       !head                 ? "an empty pickle"
-                       : head[0] != OP_PROTO ? "no protocol"
-                                             : "another one");
+                       head ? "no protocol" : "the end of the file");
+    if (head[1] != PROTOCOL)
+        return rf_fail(err, RF_ERR_UNSUPPORTED,
+                       "pickle: expected protocol %d (the default of torch.save), found %d",
+                       PROTOCOL, head[1]);
     for (;;) {
         size_t at = m->at;
         const uint8_t *op = take(m, 1);

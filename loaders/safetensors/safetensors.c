@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_HEADER = 100000000 };
+/* Metadata is looked up by a scan; files have a handful. */
+enum { MAX_METADATA = 10000 };
 
 /* In the order of enum rf_dtype. */
 static const char *const dtype_names[RF_DTYPE_COUNT] = {
@@ -35,23 +36,25 @@ typedef struct entry {
 
 static bool probe(const uint8_t *bytes, size_t n)
 {
-    return n > 8 && bytes[8] == '{' && rf_read_u64(bytes) <= MAX_HEADER;
+    return n > 8 && bytes[8] == '{' && rf_read_u64(bytes) <= RF_SAFETENSORS_MAX_HEADER;
 }
 
 static rf_status read_dtype(const char *name, const json_t *value, rf_dtype *out, rf_error *err)
 {
     const char *text = json_string_value(value);
     if (!text)
-        return rf_fail(err, RF_ERR_FORMAT, "tensor '%s': 'dtype' is missing or not a string", name);
+        return rf_fail(err, RF_ERR_FORMAT, "tensor '%.96s': 'dtype' is missing or not a string",
+                       name);
     for (int d = 0; d < RF_DTYPE_COUNT; d++) {
         if (!strcmp(dtype_names[d], text)) {
             *out = (rf_dtype)d;
             return RF_OK;
         }
     }
-    return rf_fail(err, RF_ERR_UNSUPPORTED,
-                   "tensor '%s': dtype '%.32s' is not one of F32 F64 F16 BF16 I8..I64 U8..U64 BOOL",
-                   name, text);
+    return rf_fail(
+        err, RF_ERR_UNSUPPORTED,
+        "tensor '%.96s': dtype '%.32s' is not one of F32 F64 F16 BF16 I8..I64 U8..U64 BOOL", name,
+        text);
 }
 
 /* A JSON integer >= 0; floats and exponents are refused even where they have an integer value. */
@@ -59,30 +62,31 @@ static rf_status read_count(const char *name, const char *what, const json_t *va
                             rf_error *err)
 {
     if (!json_is_integer(value))
-        return rf_fail(err, RF_ERR_FORMAT, "tensor '%s': %s holds something else than integers",
+        return rf_fail(err, RF_ERR_FORMAT, "tensor '%.96s': %s holds something else than integers",
                        name, what);
     *out = json_integer_value(value);
     if (*out < 0)
-        return rf_fail(err, RF_ERR_FORMAT, "tensor '%s': %s holds %lld, expected 0 or more", name,
-                       what, (long long)*out);
+        return rf_fail(err, RF_ERR_FORMAT, "tensor '%.96s': %s holds %lld, expected 0 or more",
+                       name, what, (long long)*out);
     return RF_OK;
 }
 
-/* Of a tensor whose dtype is known. */
-static rf_status read_shape(const char *name, const json_t *shape, rf_tensor *out, rf_error *err)
+static rf_status read_shape(const char *name, const json_t *shape, rf_dtype dtype, rf_tensor *out,
+                            rf_error *err)
 {
     int64_t dims[RF_MAX_RANK];
     rf_error why;
     if (!json_is_array(shape))
-        return rf_fail(err, RF_ERR_FORMAT, "tensor '%s': 'shape' is missing or not a list", name);
+        return rf_fail(err, RF_ERR_FORMAT, "tensor '%.96s': 'shape' is missing or not a list",
+                       name);
     size_t rank = json_array_size(shape);
     if (rank > RF_MAX_RANK)
-        return rf_fail(err, RF_ERR_UNSUPPORTED, "tensor '%s': has %zu dims, expected at most %d",
+        return rf_fail(err, RF_ERR_UNSUPPORTED, "tensor '%.96s': has %zu dims, expected at most %d",
                        name, rank, RF_MAX_RANK);
     for (size_t i = 0; i < rank; i++)
         RF_TRY(read_count(name, "shape", json_array_get(shape, i), &dims[i], err));
-    if (rf_tensor_init(out, out->dtype, (int)rank, dims, NULL, &why) != RF_OK)
-        return rf_fail(err, RF_ERR_FORMAT, "tensor '%s': %s", name, why.text);
+    if (rf_tensor_init(out, dtype, (int)rank, dims, NULL, &why) != RF_OK)
+        return rf_fail(err, RF_ERR_FORMAT, "tensor '%.96s': %s", name, why.text);
     return RF_OK;
 }
 
@@ -90,15 +94,16 @@ static rf_status read_entry(const char *name, const json_t *value, uint64_t data
                             rf_error *err)
 {
     int64_t range[2];
+    rf_dtype dtype = RF_F32;
     const json_t *offsets = json_object_get(value, "data_offsets");
     RF_TRY(rf_check_name(name, strlen(name), err));
     if (!json_is_object(value) || json_object_size(value) != 3)
         return rf_fail(err, RF_ERR_FORMAT,
-                       "tensor '%s': expected exactly dtype, shape and data_offsets", name);
-    RF_TRY(read_dtype(name, json_object_get(value, "dtype"), &out->tensor.dtype, err));
-    RF_TRY(read_shape(name, json_object_get(value, "shape"), &out->tensor, err));
+                       "tensor '%.96s': expected exactly dtype, shape and data_offsets", name);
+    RF_TRY(read_dtype(name, json_object_get(value, "dtype"), &dtype, err));
+    RF_TRY(read_shape(name, json_object_get(value, "shape"), dtype, &out->tensor, err));
     if (!json_is_array(offsets) || json_array_size(offsets) != 2)
-        return rf_fail(err, RF_ERR_FORMAT, "tensor '%s': 'data_offsets' is not a list of two",
+        return rf_fail(err, RF_ERR_FORMAT, "tensor '%.96s': 'data_offsets' is not a list of two",
                        name);
     for (size_t i = 0; i < 2; i++)
         RF_TRY(read_count(name, "data_offsets", json_array_get(offsets, i), &range[i], err));
@@ -106,12 +111,14 @@ static rf_status read_entry(const char *name, const json_t *value, uint64_t data
     out->begin = (uint64_t)range[0];
     out->end = (uint64_t)range[1];
     if (out->begin > out->end || out->end > data_bytes)
-        return rf_fail(err, RF_ERR_FORMAT, "tensor '%s': lies at %llu to %llu, the file holds %llu",
-                       name, (unsigned long long)out->begin, (unsigned long long)out->end,
+        return rf_fail(err, RF_ERR_FORMAT,
+                       "tensor '%.96s': lies at %llu to %llu, the file holds %llu", name,
+                       (unsigned long long)out->begin, (unsigned long long)out->end,
                        (unsigned long long)data_bytes);
     if (out->end - out->begin != rf_tensor_bytes(&out->tensor))
-        return rf_fail(err, RF_ERR_FORMAT, "tensor '%s': has %llu bytes, its shape needs %zu", name,
-                       (unsigned long long)(out->end - out->begin), rf_tensor_bytes(&out->tensor));
+        return rf_fail(err, RF_ERR_FORMAT, "tensor '%.96s': has %llu bytes, its shape needs %zu",
+                       name, (unsigned long long)(out->end - out->begin),
+                       rf_tensor_bytes(&out->tensor));
     return RF_OK;
 }
 
@@ -121,6 +128,9 @@ static rf_status read_metadata(rf_checkpoint *ckpt, json_t *object, rf_error *er
     json_t *value;
     if (!json_is_object(object))
         return rf_fail(err, RF_ERR_FORMAT, "'__metadata__' is not an object");
+    if (json_object_size(object) > MAX_METADATA)
+        return rf_fail(err, RF_ERR_FORMAT, "'__metadata__' has %zu entries, expected at most %d",
+                       json_object_size(object), MAX_METADATA);
     json_object_foreach(object, key, value)
     {
         if (!json_is_string(value))
@@ -144,7 +154,7 @@ static rf_status check_cover(const entry *entries, size_t n, uint64_t data_bytes
     uint64_t at = 0;
     for (size_t i = 0; i < n; i++) {
         if (entries[i].begin != at)
-            return rf_fail(err, RF_ERR_FORMAT, "tensor '%s': starts at %llu, expected %llu (%s)",
+            return rf_fail(err, RF_ERR_FORMAT, "tensor '%.96s': starts at %llu, expected %llu (%s)",
                            entries[i].name, (unsigned long long)entries[i].begin,
                            (unsigned long long)at, entries[i].begin < at ? "overlap" : "hole");
         at = entries[i].end;
@@ -194,15 +204,11 @@ static rf_status load(rf_checkpoint *ckpt, rf_blob *blob, rf_error *err)
     const uint8_t *bytes = rf_blob_data(blob);
     const size_t n = rf_blob_bytes(blob);
     json_error_t why;
-    if (n < 8)
-        return rf_fail(err, RF_ERR_FORMAT, "file has %zu bytes, expected at least 8", n);
-    uint64_t header_bytes = rf_read_u64(bytes);
-    if (header_bytes > MAX_HEADER || header_bytes > n - 8)
+    uint64_t header_bytes = rf_read_u64(bytes); /* the probe has seen 9 bytes */
+    if (!header_bytes || header_bytes > n - 8)
         return rf_fail(err, RF_ERR_FORMAT,
                        "header has %llu bytes, the file holds %zu behind its length",
                        (unsigned long long)header_bytes, n - 8);
-    if (!header_bytes || bytes[8] != '{')
-        return rf_fail(err, RF_ERR_FORMAT, "header does not start with '{'");
     json_t *header =
         json_loadb((const char *)bytes + 8, header_bytes, JSON_REJECT_DUPLICATES, &why);
     if (!header)

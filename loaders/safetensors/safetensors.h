@@ -13,6 +13,8 @@ extern "C" {
 
 extern const rf_loader rf_loader_safetensors;
 
+enum { RF_SAFETENSORS_MAX_HEADER = 100000000 };
+
 /* Spelling of a dtype in the header: "BF16". */
 const char *rf_safetensors_dtype(rf_dtype dtype);
 

@@ -39,15 +39,6 @@ bool rf_backend_wants_library(const rf_backend *backend, const rf_kernel_desc *d
     return false;
 }
 
-void rf_tensor_set_contiguous(rf_tensor *t)
-{
-    int64_t stride = 1;
-    for (int i = t->rank - 1; i >= 0; i--) {
-        t->strides[i] = stride;
-        stride *= t->dims[i];
-    }
-}
-
 void rf_tensor_set_nhwc(rf_tensor *t)
 {
     int64_t c = t->dims[1], h = t->dims[2], w = t->dims[3];

@@ -9,6 +9,7 @@
 
 #include "runtime/base/env.h"
 #include "runtime/core/shape.h"
+#include "runtime/core/strided.h"
 #include "runtime/base/parallel.h"
 
 #ifdef __cplusplus
@@ -103,7 +104,6 @@ const rf_kernel *rf_backend_choose(const rf_backend *backend, const rf_kernel_de
 /* True if t is rank 4 and its memory order is dense N, H, W, C. */
 bool rf_tensor_is_nhwc(const rf_tensor *t);
 void rf_tensor_set_nhwc(rf_tensor *t);
-void rf_tensor_set_contiguous(rf_tensor *t);
 
 #ifdef __cplusplus
 }

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Error records and their texts. An error is plain data of the caller, so that reporting one can
- * neither fail nor race: no heap, no thread-local state.
+ * neither fail nor race: no heap, no thread-local state. Texts quote hostile files, so they are
+ * made printable here, in the one place through which all of them go.
  */
 #include "runtime/base/status.h"
+
+#include "runtime/base/text.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -66,6 +69,18 @@ static void copy_elided(char *out, size_t out_bytes, const char *text)
     snprintf(out, out_bytes, "%.*s...%s", (int)head, text, tail);
 }
 
+/* What is not text, an escape sequence for the user's terminal for one, becomes question marks. */
+static void make_printable(char *text)
+{
+    for (size_t left = strlen(text); left;) {
+        size_t step = rf_text_step((const uint8_t *)text, left);
+        if (!step)
+            *text = '?';
+        text += step ? step : 1;
+        left -= step ? step : 1;
+    }
+}
+
 rf_status rf_fail_at(rf_error *err, const char *file, int line, rf_status code, const char *fmt,
                      ...)
 {
@@ -79,6 +94,7 @@ rf_status rf_fail_at(rf_error *err, const char *file, int line, rf_status code, 
     va_end(args);
     if (n < 0)
         snprintf(text, sizeof text, "%s", rf_status_text(code));
+    make_printable(text);
     err->code = code;
     err->file = file;
     err->line = line;

@@ -51,21 +51,3 @@ void rf_str_free(rf_str *s)
     rf_free(s->env, s->data, s->capacity);
     *s = (rf_str){.env = s->env};
 }
-
-bool rf_utf8_is_valid(const char *text)
-{
-    static const uint32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
-    for (const unsigned char *s = (const unsigned char *)text; *s;) {
-        int n = *s < 0x80 ? 1 : *s < 0xc0 ? 0 : *s < 0xe0 ? 2 : *s < 0xf0 ? 3 : *s < 0xf8 ? 4 : 0;
-        uint32_t code = n == 1 ? *s : *s & (0x7fu >> n);
-        for (int i = 1; i < n; i++) {
-            if ((s[i] & 0xc0) != 0x80)
-                return false;
-            code = code << 6 | (s[i] & 0x3f);
-        }
-        if (!n || code < least[n] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000))
-            return false;
-        s += n;
-    }
-    return true;
-}

@@ -24,9 +24,6 @@ void rf_str_append(rf_str *s, const char *bytes, size_t n);
 void rf_str_printf(rf_str *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void rf_str_free(rf_str *s);
 
-/* Well-formed UTF-8 as JSON demands it: no surrogates, nothing overlong or beyond U+10FFFF. */
-bool rf_utf8_is_valid(const char *s);
-
 #ifdef __cplusplus
 }
 #endif

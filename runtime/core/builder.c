@@ -3,7 +3,7 @@
  * The public graph builder. It checks everything that can be checked without shapes, so that the
  * call that is wrong is the call that fails.
  */
-#include "runtime/base/str.h"
+#include "runtime/base/text.h"
 #include "runtime/core/graph.h"
 #include "runtime/core/strided.h"
 
@@ -20,20 +20,22 @@ rf_status rf_graph_create(const rf_hooks *hooks, rf_graph **out, rf_error *err)
     return status;
 }
 
-/* Names go into JSON: saved graphs, profiles, reports. */
-static rf_status check_utf8(const char *what, const char *name, rf_error *err)
+/* Names end in saved files (JSON) and on terminals. */
+static rf_status check_text(const char *name, const char *what, rf_error *err)
 {
-    if (rf_utf8_is_valid(name))
-        return RF_OK;
-    return rf_fail(err, RF_ERR_ARGUMENT, "the name of %s is not UTF-8: '%s'", what, name);
+    if (!name || !*name)
+        return rf_fail(err, RF_ERR_ARGUMENT, "%s need a name", what);
+    if (!rf_is_text(name, strlen(name)))
+        return rf_fail(err, RF_ERR_ARGUMENT,
+                       "%s: the name '%.96s' is not UTF-8 text without control characters", what,
+                       name);
+    return RF_OK;
 }
 
 /* Inputs and constants share one name space: both are found by name in saved files. */
 static rf_status check_value_name(const rf_graph *graph, const char *name, rf_error *err)
 {
-    if (!name || !*name)
-        return rf_fail(err, RF_ERR_ARGUMENT, "inputs and constants need a name");
-    RF_TRY(check_utf8("an input or constant", name, err));
+    RF_TRY(check_text(name, "inputs and constants", err));
     for (size_t v = 0; v < graph->n_values; v++)
         if ((graph->values[v].is_input || graph->values[v].blob) &&
             !strcmp(graph->values[v].name, name))
@@ -54,6 +56,9 @@ rf_status rf_graph_input(rf_graph *graph, const char *name, rf_dtype dtype, int 
                          const int64_t *dims, rf_value *out, rf_error *err)
 {
     rf_graph_value value = {.is_input = true, .desc = {.dtype = dtype, .rank = rank}};
+    int64_t least[RF_MAX_RANK];
+    rf_tensor smallest;
+    rf_error why;
     *out = RF_NONE;
     RF_TRY(check_value_name(graph, name, err));
     if (!rf_dtype_bytes(dtype))
@@ -68,7 +73,10 @@ rf_status rf_graph_input(rf_graph *graph, const char *name, rf_dtype dtype, int 
                            "input '%s': dim %d is %lld, expected a size or -1 for open", name, i,
                            (long long)dims[i]);
         value.desc.dims[i] = dims[i];
+        least[i] = dims[i] < 0 ? 1 : dims[i];
     }
+    if (rf_tensor_init(&smallest, dtype, rank, least, NULL, &why) != RF_OK)
+        return rf_fail(err, RF_ERR_ARGUMENT, "input '%s': %s", name, why.text);
     RF_TRY(rf_grow_array(graph->env, &graph->inputs, &graph->inputs_capacity, graph->n_inputs + 1,
                          sizeof *graph->inputs, err));
     RF_TRY(rf_graph_new_value(graph, name, out, err));
@@ -152,7 +160,7 @@ rf_status rf_graph_add(rf_graph *graph, const char *op_name, const char *name,
         snprintf(numbered, sizeof numbered, "node%zu", graph->n_nodes);
         name = numbered;
     }
-    RF_TRY(check_utf8("a node", name, err));
+    RF_TRY(check_text(name, "nodes", err));
     RF_TRY(check_inputs(graph, rf_op_get(op), name, inputs, n_in, err));
     RF_TRY(check_outputs(rf_op_get(op), name, n_out, err));
     rf_attrs_default(op, &values);
@@ -182,9 +190,7 @@ rf_status rf_graph_add(rf_graph *graph, const char *op_name, const char *name,
 rf_status rf_graph_output(rf_graph *graph, const char *name, rf_value value, rf_error *err)
 {
     char what[96];
-    if (!name || !*name)
-        return rf_fail(err, RF_ERR_ARGUMENT, "outputs need a name");
-    RF_TRY(check_utf8("an output", name, err));
+    RF_TRY(check_text(name, "outputs", err));
     snprintf(what, sizeof what, "output '%.64s'", name);
     RF_TRY(check_value(graph, value, what, err));
     for (size_t i = 0; i < graph->n_outputs; i++)
@@ -222,9 +228,8 @@ rf_status rf_graph_set_min_size(rf_graph *graph, rf_value input, int64_t height,
 
 rf_status rf_graph_set_name(rf_graph *graph, const char *name, rf_error *err)
 {
-    if (!name)
-        return rf_fail(err, RF_ERR_ARGUMENT, "the graph's name is NULL");
-    RF_TRY(check_utf8("the graph", name, err));
+    if (!name || *name)
+        RF_TRY(check_text(name, "graphs", err));
     const char *copy = rf_arena_strndup(&graph->arena, name, strlen(name));
     if (!copy)
         return rf_fail(err, RF_ERR_MEMORY, "no memory for the graph's name");

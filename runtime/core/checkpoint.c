@@ -95,16 +95,15 @@ rf_status rf_checkpoint_add(rf_checkpoint *ckpt, const char *name, size_t name_l
 {
     if (!name_len || name_len > MAX_NAME || memchr(name, 0, name_len))
         return rf_fail(err, RF_ERR_FORMAT,
-                       "%s: a tensor's name has %zu bytes%s, expected 1 to %d without NUL",
-                       ckpt->path, name_len,
+                       "a tensor's name has %zu bytes%s, expected 1 to %d without NUL", name_len,
                        name_len && memchr(name, 0, name_len) ? " and a NUL" : "", MAX_NAME);
     if (ckpt->n_entries >= UINT32_MAX / 2)
-        return rf_fail(err, RF_ERR_UNSUPPORTED, "%s: too many tensors", ckpt->path);
+        return rf_fail(err, RF_ERR_UNSUPPORTED, "too many tensors");
     RF_TRY(grow_index(ckpt, err));
     size_t slot = find_slot(ckpt, name, name_len);
     if (ckpt->index[slot])
-        return rf_fail(err, RF_ERR_FORMAT, "%s: tensor '%.*s' is there twice", ckpt->path,
-                       (int)name_len, name);
+        return rf_fail(err, RF_ERR_FORMAT, "tensor '%.*s' is there twice",
+                       name_len < 96 ? (int)name_len : 96, name);
     RF_TRY(rf_grow_array(ckpt->env, &ckpt->entries, &ckpt->entries_capacity, ckpt->n_entries + 1,
                          sizeof *ckpt->entries, err));
     const char *copy = rf_arena_strndup(&ckpt->arena, name, name_len);

@@ -16,6 +16,8 @@ extern "C" {
 void rf_tensor_pack(const rf_tensor *src, void *dst);
 /* The same, converting any dtype to float64 (dst: rf_tensor_elements(src) numbers). */
 void rf_tensor_pack_f64(const rf_tensor *src, double *dst);
+/* Strides of a dense row-major tensor. */
+void rf_tensor_set_contiguous(rf_tensor *t);
 /* Checks a tensor that a caller handed over: dtype, rank, dims and strides not negative, size in
  * range, data present. `what` starts the message. */
 rf_status rf_tensor_check(const rf_tensor *t, const char *what, rf_error *err);

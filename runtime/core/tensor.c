@@ -80,6 +80,15 @@ bool rf_tensor_is_contiguous(const rf_tensor *t)
     return dense;
 }
 
+void rf_tensor_set_contiguous(rf_tensor *t)
+{
+    int64_t stride = 1;
+    for (int i = t->rank - 1; i >= 0; i--) {
+        t->strides[i] = stride;
+        stride *= t->dims[i];
+    }
+}
+
 rf_status rf_tensor_check(const rf_tensor *t, const char *what, rf_error *err)
 {
     rf_tensor dense;
@@ -121,10 +130,12 @@ static void walk(const rf_tensor *t, row_fn *row, void *dst)
         row(t, at, t->dims[outer], t->strides[outer], &to);
         int i = outer - 1;
         for (; i >= 0; i--) {
-            at += t->strides[i];
-            if (++index[i] < t->dims[i])
+            /* Never one step past the last index: strides of dims of size 1 may be anything. */
+            if (++index[i] < t->dims[i]) {
+                at += t->strides[i];
                 break;
-            at -= t->strides[i] * t->dims[i];
+            }
+            at -= t->strides[i] * (t->dims[i] - 1);
             index[i] = 0;
         }
         if (i < 0)

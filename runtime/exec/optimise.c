@@ -33,7 +33,18 @@ static bool all_const(const rf_graph *graph, const rf_graph_node *node)
     return node->n_in > 0;
 }
 
-static rf_status evaluate(rf_graph *graph, rf_graph_node *node, rf_error *err)
+/* Bytes that results of constants may take: a small file can describe any amount (`expand`). */
+static size_t fold_budget(const rf_graph *graph)
+{
+    size_t bytes = 1 << 20;
+    for (size_t v = 0; v < graph->n_values; v++)
+        if (graph->values[v].blob)
+            bytes += 4 * rf_tensor_bytes(&graph->values[v].desc);
+    return bytes;
+}
+
+/* A node whose results pass the budget stays in the graph and runs like any other. */
+static rf_status evaluate(rf_graph *graph, rf_graph_node *node, size_t *budget, rf_error *err)
 {
     rf_kernel_desc desc = {.n_threads = 1, .env = graph->env};
     rf_op_args *args = &desc.args;
@@ -47,8 +58,15 @@ static rf_status evaluate(rf_graph *graph, rf_graph_node *node, rf_error *err)
     for (int k = 0; k < node->n_out; k++)
         args->out[k] = &out[k];
     RF_TRY(rf_shape_infer(args, err));
+    size_t left = *budget;
     for (int k = 0; k < node->n_out; k++) {
         rf_tensor_set_contiguous(&out[k]);
+        if (rf_tensor_bytes(&out[k]) > left)
+            return RF_OK;
+        left -= rf_tensor_bytes(&out[k]);
+    }
+    *budget = left;
+    for (int k = 0; k < node->n_out; k++) {
         RF_TRY_DONE(rf_blob_alloc(graph->env, rf_tensor_bytes(&out[k]), &blobs[k], err));
         out[k].data = rf_blob_mutable(blobs[k]);
     }
@@ -69,9 +87,10 @@ done:
 
 rf_status rf_pass_const_fold(rf_graph *graph, rf_error *err)
 {
+    size_t budget = fold_budget(graph);
     for (size_t i = 0; i < graph->n_nodes; i++)
         if (all_const(graph, &graph->nodes[i]))
-            RF_TRY(evaluate(graph, &graph->nodes[i], err));
+            RF_TRY(evaluate(graph, &graph->nodes[i], &budget, err));
     rf_graph_prune(graph);
     return RF_OK;
 }

@@ -86,7 +86,9 @@ rf_status rf_fold_expect_taken(const rf_checkpoint *ckpt, size_t (*match)(const 
 
 rf_status rf_fold_put(rf_checkpoint *ckpt, const char *name, const rf_f64 *x, rf_error *err)
 {
-    return rf_checkpoint_add(ckpt, name, strlen(name), &x->tensor, x->blob, err);
+    rf_error why;
+    rf_status status = rf_checkpoint_add(ckpt, name, strlen(name), &x->tensor, x->blob, &why);
+    return status == RF_OK ? RF_OK : rf_fail(err, status, "%s: %s", ckpt->path, why.text);
 }
 
 rf_status rf_fold_const(rf_graph *graph, const char *weight_name, bool is_bias, const rf_f64 *x,

@@ -179,12 +179,15 @@ void *Memory::alloc(void *user, size_t n, size_t align)
 {
     Memory *self = static_cast<Memory *>(user);
     void *p = nullptr;
+    const int64_t now = self->bytes + static_cast<int64_t>(n);
     int64_t call = ++self->calls, every = self->every;
-    if (call == self->refuse || (every && call % every == 0) || posix_memalign(&p, align, n))
+    if (call == self->refuse || (every && call % every == 0) || (self->cap && now > self->cap) ||
+        posix_memalign(&p, align, n))
         return nullptr;
     self->bytes += static_cast<int64_t>(n);
     std::lock_guard<std::mutex> guard(self->lock_);
     self->sizes_[p] = n;
+    self->peak = std::max<int64_t>(self->peak, self->bytes);
     return p;
 }
 

@@ -73,13 +73,15 @@ Session open_session(const Model &model, const SessionOptions &options = {});
 Array run(const Session &session, Array input);
 std::string explain(const Session &session);
 
-// An allocator that counts and can refuse the k-th request (from 1), or every k-th.
+// An allocator that counts, and can refuse the k-th request (from 1), every k-th, or what passes a
+// cap.
 class Memory
 {
   public:
     rf_hooks hooks();
     std::atomic<int64_t> bytes{0}, calls{0}, wrong_sizes{0};
-    std::atomic<int64_t> refuse{0}, every{0}; // 0: never
+    std::atomic<int64_t> peak{0};
+    std::atomic<int64_t> refuse{0}, every{0}, cap{0}; // 0: never, none
 
   private:
     static void *alloc(void *user, size_t n, size_t align);

@@ -4,7 +4,8 @@
 # fail. Ends with one line: N passed, N failed. The first two sections are the README's own two
 # commands, taken from the README, run in a copy of what git would hand to somebody else.
 #
-# RF_CI_SKIP="packages tsan ..." leaves sections out (for use at the desk).
+# RF_CI_SKIP="packages tsan ..." leaves sections out (for use at the desk); RF_CI_FUZZ_SECONDS is how long
+# the fuzzers run (30).
 set -uo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d "${TMPDIR:-/tmp}/refold-ci.XXXXXX")
@@ -69,7 +70,7 @@ run_tests() {
 }
 
 ci_tools() {
-    $(command -v sudo) apt-get install -y -q clang clang-format-14 python3 >/dev/null
+    $(command -v sudo) apt-get install -y -q clang clang-format-14 libomp-dev python3 >/dev/null
 }
 
 rules() {
@@ -87,7 +88,7 @@ sanitized() {
         -Dbench=false >"$work/asan.log" || { tail -20 "$work/asan.log"; return 1; }
     ninja -C "$work/asan" --quiet || return 1
     meson test -C "$work/asan" --no-rebuild --print-errorlogs --timeout-multiplier 3 \
-        unit api fold ops models cli
+        unit api fold ops loaders models cli
     local status=$?
     count "$work"/asan/meson-logs/testlog.junit.xml && return $status
 }
@@ -106,6 +107,18 @@ threads() {
     count "$work/tsan.xml" && return $status
 }
 
+# Half a minute of libFuzzer over every loader; each target counts.
+fuzz() {
+    CC=clang CXX=clang++ meson setup "$work/fuzz" -Dfuzz=true -Dtests=false -Dbench=false \
+        >"$work/fuzz.log" || { tail -20 "$work/fuzz.log"; return 1; }
+    tools/dev/fuzz.sh "${RF_CI_FUZZ_SECONDS:-30}" "$work/fuzz" | tee "$work/fuzz.out"
+    local status=${PIPESTATUS[0]} p f
+    read -r p f < <(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$work/fuzz.out") || return 1
+    passed=$((passed + p))
+    failed=$((failed + f))
+    return "$status"
+}
+
 cd "$root" || exit 1
 copy_tree
 section dehaze install_and_dehaze
@@ -115,5 +128,6 @@ section rules rules
 section format format
 section sanitizers sanitized
 section tsan threads
+section fuzz fuzz
 printf '\n%d s in all\n%d passed, %d failed\n' $((SECONDS - began)) $passed $failed
 [ $failed -eq 0 ]

@@ -6,6 +6,7 @@
 
 #include "runtime/base/arena.h"
 #include "runtime/base/str.h"
+#include "runtime/base/text.h"
 #include "tests/support/support.h"
 
 namespace
@@ -229,15 +230,15 @@ TEST(Str, AppendsBytesAndFormats)
     rf_str_free(&s);
 }
 
-TEST(Utf8, TakesWhatJsonTakes)
+TEST(Text, TakesWhatJsonTakes)
 {
     for (const char *good : {"", "plain", "caf\xc3\xa9", "\xe6\xbc\xa2", "\xf0\x9f\x8c\xab",
                              "\xed\x9f\xbf", "\xee\x80\x80", "\xf4\x8f\xbf\xbf"})
-        EXPECT_TRUE(rf_utf8_is_valid(good)) << good;
+        EXPECT_TRUE(rf_is_text(good, strlen(good))) << good;
     for (const char *bad :
          {"\xff", "a\x80", "\xc3", "\xc3(", "\xc0\x80", "\xe0\x9f\xbf", "\xed\xa0\x80",
           "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf8\x88\x80\x80\x80", "\xe6\xbc"})
-        EXPECT_FALSE(rf_utf8_is_valid(bad)) << bad;
+        EXPECT_FALSE(rf_is_text(bad, strlen(bad))) << bad;
 }
 
 TEST(Str, StaysFailedAfterARefusal)

@@ -62,6 +62,19 @@ TEST(Status, NoCharacterIsCutInTwo)
     }
 }
 
+// File names, keys and op names come from files: none may move a terminal's cursor.
+TEST(Status, TextsAreAlwaysPrintable)
+{
+    rf_error err;
+    EXPECT_EQ(rf_fail(&err, RF_ERR_IO, "%s", "a\x1b[2Jb\nc\x7f"), RF_ERR_IO);
+    EXPECT_STREQ(err.text, "a?[2Jb?c?");
+    EXPECT_EQ(rf_fail(&err, RF_ERR_IO, "%s", "\xc3\xa9 \xe2\x82\xac \xf0\x9f\x8c\xab"), RF_ERR_IO);
+    EXPECT_STREQ(err.text, "\xc3\xa9 \xe2\x82\xac \xf0\x9f\x8c\xab") << "UTF-8 stays";
+    // A C1 control, a surrogate, an overlong slash, a cut sequence.
+    EXPECT_EQ(rf_fail(&err, RF_ERR_IO, "%s", "\xc2\x9b|\xed\xa0\x80|\xc0\xaf|\xe2\x82"), RF_ERR_IO);
+    EXPECT_STREQ(err.text, "??|???|??|??");
+}
+
 TEST(Status, AnErrorCanBePrefixedInPlace)
 {
     rf_error err;

@@ -66,7 +66,7 @@ TEST_F(Checkpoint, RefusesDuplicateAndImpossibleNames)
 {
     ASSERT_EQ(add("w"), RF_OK);
     EXPECT_EQ(add("w"), RF_ERR_FORMAT);
-    EXPECT_NE(strstr(err.text, "x.pth: tensor 'w' is there twice"), nullptr) << err.text;
+    EXPECT_NE(strstr(err.text, "tensor 'w' is there twice"), nullptr) << err.text;
     EXPECT_EQ(add(""), RF_ERR_FORMAT);
     EXPECT_EQ(add(std::string("a\0b", 3)), RF_ERR_FORMAT);
     EXPECT_NE(strstr(err.text, "NUL"), nullptr) << err.text;

@@ -42,6 +42,18 @@ TEST(Tensor, RankZeroIsOneElementAndADimOfZeroIsNone)
     EXPECT_TRUE(rf_tensor_is_contiguous(&none));
 }
 
+// PyTorch files may hold any stride there, and hostile ones do.
+TEST(Tensor, PackIgnoresStridesOfSizeOneHoweverLarge)
+{
+    float from[8] = {0, 1, 2, 3, 4, 5, 6, 7}, to[8];
+    rf_tensor t = shape({2, 1, 2, 2});
+    t.data = from;
+    const int64_t strides[] = {4, INT64_MAX, 1, 2};
+    std::copy(strides, strides + 4, t.strides);
+    rf_tensor_pack(&t, to);
+    EXPECT_EQ(std::vector<float>(to, to + 8), (std::vector<float>{0, 2, 1, 3, 4, 6, 5, 7}));
+}
+
 TEST(Tensor, RefusesWhatCannotBe)
 {
     rf_tensor t;

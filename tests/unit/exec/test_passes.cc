@@ -211,4 +211,17 @@ TEST(FuseAttention, LeavesZeroPaddingAlone)
     EXPECT_EQ(n.ops().find("pixel_attention"), std::string::npos) << n.ops();
 }
 
+TEST(ConstFold, EvaluatesConstantsButNotIntoAnyAmountOfMemory)
+{
+    for (int64_t n : {64, 1 << 20}) {
+        Net net;
+        rf_value x = net.input("x", {1, 1, 1, n});
+        rf_value wide =
+            net.op("expand", {net.constant({1, 1, 1, 1})}, {RF_INTS("dims", 1, 1, 1, n)});
+        net.optimise(net.op("binary", {x, wide}, {RF_ENUM("kind", "add")}));
+        bool folded = net.ops().find("expand") == std::string::npos;
+        EXPECT_EQ(folded, n == 64) << "a constant of 4 bytes becomes one of " << 4 * n;
+    }
+}
+
 } // namespace
