@@ -58,6 +58,30 @@ static inline void vstore_bf16(uint16_t *p, vf v)
 {
     *(vh_unaligned *)p = vround_bf16(v);
 }
+/* f16 <-> float, where the instruction set has it. */
+#if VL == 16
+#define HAVE_F16 1
+static inline vf vload_f16(const uint16_t *p)
+{
+    return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+static inline void vstore_f16(uint16_t *p, vf v)
+{
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT));
+}
+#elif VL == 8
+#define HAVE_F16 1
+static inline vf vload_f16(const uint16_t *p)
+{
+    return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+}
+static inline void vstore_f16(uint16_t *p, vf v)
+{
+    _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT));
+}
+#else
+#define HAVE_F16 0
+#endif
 static inline vf vselect(vi mask, vf a, vf b)
 {
     return (vf)((mask & (vi)a) | (~mask & (vi)b));

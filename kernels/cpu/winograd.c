@@ -9,11 +9,15 @@
  * The 36 planes of V and M are an odd number of cache lines apart: at a power of two the 36 stores
  * of one transform would all fall into one cache set.
  *
- * Activations may be f32 or bf16 in memory, the arithmetic is f32. The error is about 3 times that
- * of a plain f32 sum, so a session that asks for `exact` does not get this kernel.
+ * Activations may be f32 or bf16 in memory, the arithmetic is f32. U is four times as large as the
+ * filters: for bf16 activations it is kept in f16 (of their own precision or better: 11 bits), and
+ * a panel becomes f32 when a block of tiles comes to it. The error is about 3 times that of a plain
+ * f32 sum, so a session that asks for `exact` does not get this kernel.
  */
 #include "kernels/cpu/conv_common.h"
 #include "kernels/cpu/gemm.h"
+
+#include <math.h>
 
 enum { POINTS = 36 };
 
@@ -23,7 +27,10 @@ typedef struct wino {
     int64_t block;                     /* tiles at a time, a multiple of GEMM_MR */
     int64_t v_plane, m_plane;          /* floats from one of the 36 planes to the next */
     int64_t n_ob;                      /* blocks of GEMM_NB output channels */
-    const float *u, *bias;
+    bool half;                         /* U is kept in f16 */
+    float unscale;                     /* what f16 elements are multiplied with */
+    const void *u;                     /* float or f16 */
+    const float *bias;
     float *scratch;
     size_t thread_floats;
 } wino;
@@ -49,7 +56,8 @@ static wino wino_of(const rf_op_args *args)
     w.block = GEMM_MR * (fit < 2 ? 2 : fit > 8 ? 8 : fit);
     w.v_plane = odd_lines(w.block * c->ic);
     w.m_plane = odd_lines(w.block * GEMM_NB);
-    w.thread_floats = (size_t)(POINTS * (w.v_plane + w.m_plane));
+    w.half = HAVE_F16 && c->x->dtype == RF_BF16;
+    w.thread_floats = (size_t)(POINTS * (w.v_plane + w.m_plane) + (w.half ? c->ic * GEMM_NB : 0));
     return w;
 }
 
@@ -250,11 +258,26 @@ static void products1(const gemm_a *a, float *m, const float *panel, int64_t n)
         gemm_body(GEMM_MR, 1, m + t * GEMM_NB, GEMM_NB, &b, panel, false);
 }
 
+/* Panel `i` of U, in f32; `to` has room for one. */
+static const float *panel_of(const wino *w, int64_t i, float *to)
+{
+    const int64_t n = w->c.ic * GEMM_NB;
+    if (!w->half)
+        return (const float *)w->u + i * n;
+#if HAVE_F16
+    const uint16_t *from = (const uint16_t *)w->u + i * n;
+    for (int64_t j = 0; j < n; j += VL)
+        vstore(to + j, vload_f16(from + j) * w->unscale);
+#endif
+    return to;
+}
+
 static void run_tiles(void *ctx, int64_t begin, int64_t end, int thread)
 {
     const wino *w = ctx;
     const conv *c = &w->c;
     float *v = w->scratch + (size_t)thread * w->thread_floats, *m = v + POINTS * w->v_plane;
+    float *room = m + POINTS * w->m_plane;
     for (int64_t first = begin; first < end; first += w->block) {
         int64_t n = end - first < w->block ? end - first : w->block;
         block_in(w, first, n, v);
@@ -263,7 +286,7 @@ static void run_tiles(void *ctx, int64_t begin, int64_t end, int thread)
             int nv = c->oc - oc >= GEMM_NB ? 2 : 1;
             for (int k = 0; k < POINTS; k++) {
                 const gemm_a a = {v + k * w->v_plane, NULL, 1, c->ic, c->ic};
-                const float *panel = w->u + (ob * POINTS + k) * c->ic * GEMM_NB;
+                const float *panel = panel_of(w, ob * POINTS + k, room);
                 (nv == 2 ? products2 : products1)(&a, m + k * w->m_plane, panel, n);
             }
             block_out(w, first, n, oc, nv, m);
@@ -277,7 +300,9 @@ static void run_tiles(void *ctx, int64_t begin, int64_t end, int thread)
 typedef struct pack_ctx {
     const rf_tensor *w;
     int32_t n_threads;
-    float *dst;
+    bool half;
+    float scale; /* f16 only: a power of two that brings the filters into its range */
+    void *dst;
 } pack_ctx;
 
 /* One dimension of G g for GEMM_NB filters, in double. Values of a column are `step` doubles apart.
@@ -296,9 +321,24 @@ static inline void transform_g(const double *g, int64_t step, double (*o)[GEMM_N
     }
 }
 
-/* U = G g G^T of input channel i and GEMM_NB output channels, to dst[36 planes][GEMM_NB]. */
-static void pack_filters(const rf_tensor *w, int64_t oc, int64_t i, int64_t plane, float *dst)
+static inline void put_filters(const pack_ctx *p, const double *u, int64_t at)
 {
+    float row[GEMM_NB];
+    for (int j = 0; j < GEMM_NB; j++)
+        row[j] = (float)u[j];
+#if HAVE_F16
+    for (int j = 0; p->half && j < GEMM_NB; j += VL)
+        vstore_f16((uint16_t *)p->dst + at + j, vload(row + j) * p->scale);
+#endif
+    if (!p->half)
+        memcpy((float *)p->dst + at, row, sizeof row);
+}
+
+/* U = G g G^T of input channel i and GEMM_NB output channels: to [plane][ic][GEMM_NB] from element
+ * `at` on. */
+static void pack_filters(const pack_ctx *p, int64_t oc, int64_t i, int64_t plane, int64_t at)
+{
+    const rf_tensor *w = p->w;
     double g[9][GEMM_NB] = {{0}}, t[3][6][GEMM_NB], u[6][GEMM_NB];
     int64_t n = w->dims[0] - oc < GEMM_NB ? w->dims[0] - oc : GEMM_NB;
     for (int64_t j = 0; j < n; j++)
@@ -309,9 +349,8 @@ static void pack_filters(const rf_tensor *w, int64_t oc, int64_t i, int64_t plan
         transform_g(g[k], 3 * GEMM_NB, t[k]);
     for (int r = 0; r < 6; r++) {
         transform_g(t[0][r], 6 * GEMM_NB, u);
-        for (int k = 0; k < 6; k++)
-            for (int j = 0; j < GEMM_NB; j++)
-                dst[(r * 6 + k) * plane + j] = (float)u[k][j];
+        for (int k = 0; k < 6; k++, at += plane)
+            put_filters(p, u[k], at);
     }
 }
 
@@ -323,7 +362,22 @@ static void pack_channels(void *ctx, int64_t begin, int64_t end, int thread)
     const int64_t oc = p->w->dims[0], ic = p->w->dims[1], plane = ic * GEMM_NB;
     for (int64_t ob = 0; ob < (oc + GEMM_NB - 1) / GEMM_NB; ob++)
         for (int64_t i = begin; i < end; i++)
-            pack_filters(p->w, ob * GEMM_NB, i, plane, p->dst + ob * POINTS * plane + i * GEMM_NB);
+            pack_filters(p, ob * GEMM_NB, i, plane, ob * POINTS * plane + i * GEMM_NB);
+}
+
+/* The scale that f16 elements were multiplied with stands in front of them. */
+enum { SCALE_BYTES = 64 };
+
+/* Brings the largest weight to [1, 2): U is at most that large. */
+static float scale_of(const rf_tensor *w)
+{
+    float most = 0;
+    int exponent = 0;
+    for (int64_t i = 0; i < rf_tensor_elements(w); i++)
+        most = fmaxf(most, fabsf(conv_at(w, i)));
+    if (most > 0 && isfinite(most))
+        frexpf(most, &exponent);
+    return ldexpf(1, exponent > 120 ? -119 : 1 - exponent);
 }
 
 static rf_status pack_weights(void *ctx, void *dst, rf_error *err)
@@ -331,6 +385,11 @@ static rf_status pack_weights(void *ctx, void *dst, rf_error *err)
     (void)err;
     pack_ctx *p = ctx;
     p->dst = dst;
+    if (p->half) {
+        p->scale = scale_of(p->w);
+        memcpy(dst, &p->scale, sizeof p->scale);
+        p->dst = (char *)dst + SCALE_BYTES;
+    }
     rf_parallel_for(p->n_threads, p->w->dims[1], 1, pack_channels, p);
     return RF_OK;
 }
@@ -355,7 +414,9 @@ static bool can(const rf_kernel_desc *desc)
         (c.b && !conv_const(c.b)) ||
         (c.res && (!channels_last(c.res) || c.res->dtype != c.y->dtype)))
         return false;
-    return c.n * ((c.oh + 3) / 4) * ((c.ow + 3) / 4) >= 2 * GEMM_MR * desc->n_threads;
+    /* Not a question of threads: the kernel, and with it the rounding, is the same for any number.
+     */
+    return c.n * ((c.oh + 3) / 4) * ((c.ow + 3) / 4) >= 4 * GEMM_MR;
 }
 
 static size_t scratch(const rf_kernel_desc *desc)
@@ -366,11 +427,13 @@ static size_t scratch(const rf_kernel_desc *desc)
 static rf_status prepare(const rf_kernel_desc *desc, void **out_state, rf_error *err)
 {
     const wino w = wino_of(&desc->args);
-    const size_t bytes = (size_t)(w.n_ob * POINTS * w.c.ic * GEMM_NB) * sizeof(float);
-    pack_ctx ctx = {w.c.w, desc->n_threads, NULL};
+    const size_t n = (size_t)(w.n_ob * POINTS * w.c.ic * GEMM_NB);
+    const size_t bytes = w.half ? SCALE_BYTES + n * sizeof(uint16_t) : n * sizeof(float);
+    pack_ctx ctx = {.w = w.c.w, .n_threads = desc->n_threads, .half = w.half};
     return conv_state_create(desc, w.c.w, w.c.b, w.c.oc, w.n_ob * GEMM_NB,
-                             "cpu.winograd4x4." RF_CPU_ISA_TEXT, bytes, pack_weights, &ctx,
-                             out_state, err);
+                             w.half ? "cpu.winograd4x4.f16." RF_CPU_ISA_TEXT
+                                    : "cpu.winograd4x4." RF_CPU_ISA_TEXT,
+                             bytes, pack_weights, &ctx, out_state, err);
 }
 
 static rf_status run(const rf_kernel_call *call, rf_error *err)
@@ -379,6 +442,12 @@ static rf_status run(const rf_kernel_call *call, rf_error *err)
     const conv_state *s = call->state;
     wino w = wino_of(&call->args);
     w.u = s->weights.data;
+    if (w.half) {
+        float scale;
+        memcpy(&scale, w.u, sizeof scale);
+        w.unscale = 1 / scale;
+        w.u = (const char *)w.u + SCALE_BYTES;
+    }
     w.bias = s->bias;
     w.scratch = call->scratch;
     rf_parallel_for(call->n_threads, w.n_tiles, GEMM_MR, run_tiles, &w);

@@ -19,9 +19,7 @@ const rf_kernel *rf_backend_choose(const rf_backend *backend, const rf_kernel_de
     size_t n;
     const rf_kernel *const *kernels = backend->kernels(&n);
     for (size_t i = 0; i < n; i++)
-        if (kernels[i]->op == desc->args.op &&
-            (!kernels[i]->wanted || (!desc->no_library && kernels[i]->wanted(desc))) &&
-            (!kernels[i]->can || kernels[i]->can(desc)))
+        if (!(kernels[i]->wanted && desc->no_library) && rf_kernel_takes(kernels[i], desc))
             return kernels[i];
     return NULL;
 }
@@ -31,11 +29,9 @@ bool rf_backend_wants_library(const rf_backend *backend, const rf_kernel_desc *d
     size_t n;
     const rf_kernel *const *kernels = backend->kernels(&n);
     for (size_t i = 0; i < n; i++)
-        if (kernels[i]->op == desc->args.op) {
-            if (kernels[i]->wanted ? kernels[i]->wanted(desc)
-                                   : !kernels[i]->can || kernels[i]->can(desc))
-                return kernels[i]->wanted != NULL;
-        }
+        if (kernels[i]->op == desc->args.op &&
+            (kernels[i]->wanted ? kernels[i]->wanted(desc) : rf_kernel_takes(kernels[i], desc)))
+            return kernels[i]->wanted != NULL;
     return false;
 }
 

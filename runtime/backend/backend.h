@@ -95,6 +95,12 @@ typedef struct rf_backend {
 /* Defined in kernels/backends.c; terminated by NULL. Order = preference of `auto`. */
 extern const rf_backend *const rf_backends[];
 const rf_backend *rf_backend_find(const char *name);
+/* Whether the kernel may be given the node: wanted, if that is a question, and able. */
+static inline bool rf_kernel_takes(const rf_kernel *kernel, const rf_kernel_desc *desc)
+{
+    return kernel->op == desc->args.op && (!kernel->wanted || kernel->wanted(desc)) &&
+           (!kernel->can || kernel->can(desc));
+}
 /* Would the first kernel for desc come from an external library? Opens none. */
 bool rf_backend_wants_library(const rf_backend *backend, const rf_kernel_desc *desc);
 /* First kernel of the backend that can run desc, or NULL. */

@@ -362,7 +362,7 @@ TEST(HostileGraph, OpsArityAndAttributes)
     refused("'op':'binary','name':'a','in':[0,1],'out':[2],'attrs':{'kind':'add'}",
             "'op':'concat','name':'a','in':[0,-1],'out':[2],'attrs':{}", {"concat 'a'", "input 1"});
     refused("'alpha'", "'slope'", {"node 'b'", "no attribute 'slope'", "alpha"});
-    refused("'kind':'clamp'", "'kind':'rm -rf'", {"node 'b'", "'rm -rf'", "clamp"});
+    refused("'kind':'clamp'", "'kind':'rm -rf'", {"node 'b'", "'rm -rf'", "known: relu"});
     refused("'kind':'clamp'", "'kind':3", {"node 'b'", "'kind' is given as integers"});
     refused("'kind':'clamp'", "'kind':'inf'", {"node 'b'", "'inf'"});
     refused("'beta':1", "'beta':'nan'", {"node 'b'", "'beta' is given as a word"});

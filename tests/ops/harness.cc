@@ -226,7 +226,7 @@ rf_kernel_desc Instance::desc(int n_threads) const
 bool Instance::accepts(const rf_kernel &kernel, int n_threads) const
 {
     rf_kernel_desc d = desc(n_threads);
-    return kernel.op == case_.op && (!kernel.can || kernel.can(&d));
+    return rf_kernel_takes(&kernel, &d);
 }
 
 // One kernel on one instance: prepare, the runs, the checks.

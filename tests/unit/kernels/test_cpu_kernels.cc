@@ -87,7 +87,7 @@ std::vector<char> run(const rf_kernel &kernel, Node &node, int n_threads)
     rf_error err = {};
     rf_kernel_call call = {};
     int saved = 0;
-    if (kernel.op != node.op || (kernel.can && !kernel.can(&d)))
+    if (!rf_kernel_takes(&kernel, &d))
         return {};
     EXPECT_EQ(rf_env_create(nullptr, &d.env, &err), RF_OK);
     size_t bytes = kernel.scratch ? kernel.scratch(&d) : 0;
