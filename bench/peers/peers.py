@@ -89,7 +89,7 @@ def prepare(args):
     """Exports the model for the peers; the folder depends on the checkpoint's content."""
     digest = hashlib.sha256(args.model.read_bytes()).hexdigest()[:12]
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
-    folder = (args.work or cache / "refold-peers").resolve() / digest
+    folder = (args.work or cache / "refold-peers").resolve() / f"{digest}-centred"
     sizes = set(args.sizes) | ({COLD_SIZE} if args.cold_rounds else set())
     say(f"exporting to {folder} where not there yet")
     subprocess.run([sys.executable, str(HERE / "prepare.py"), str(args.model.resolve()),
@@ -101,7 +101,7 @@ def prepare(args):
 def list_contenders(args, folder):
     found = contenders.peers(args.threads, folder)
     if args.refold or args.refold_worker:
-        found += contenders.refold(args.threads, find_worker(args), args.model.resolve())
+        found += contenders.refold(args.threads, find_worker(args), folder / "model.pth")
     if args.only:
         wanted = args.only.split(",")
         found = [c for c in found if any(part in c.name for part in wanted)]

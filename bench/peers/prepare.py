@@ -19,6 +19,7 @@ import torch
 import dea_net
 
 INPUT_SEED = 20240717
+MODEL = "model.pth"    # what Refold gets: like the checkpoint, but for the last convolution
 
 
 def write_once(path, write):
@@ -42,9 +43,22 @@ def write_ir(onnx_path, path):
     os.replace(part, path)
 
 
+def write_centred(checkpoint, path):
+    """The checkpoint with its last convolution scaled so that outputs lie around 0.5 +- 0.1: Refold
+    clamps to [0, 1] as the authors' program does, and what is clamped compares nothing."""
+    state = dea_net.read_state(checkpoint)
+    with torch.inference_mode():
+        y = dea_net.load(checkpoint)(torch.rand(1, 3, 128, 128))
+    scale = 0.1 / y.std()
+    state["up3.0.weight"] = state["up3.0.weight"] * scale
+    state["up3.0.bias"] = (state["up3.0.bias"] - y.mean((0, 2, 3))) * scale + 0.5
+    torch.save({"model": state}, path)
+
+
 def prepare(checkpoint, folder, sizes):
     folder.mkdir(parents=True, exist_ok=True)
-    net = dea_net.load(checkpoint)
+    write_once(folder / MODEL, lambda path: write_centred(checkpoint, path))
+    net = dea_net.load(folder / MODEL)
     write_once(folder / "folded.pt", lambda path: torch.save(net.state_dict(), path))
     for width, height in sizes:
         name = f"{width}x{height}"
