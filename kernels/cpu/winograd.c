@@ -19,7 +19,9 @@
 
 #include <math.h>
 
-enum { POINTS = 36 };
+/* GRAIN: tiles are dealt to threads in pieces of so many. Fewer than a register block, because the
+ * stripes of a picture are few blocks each and no thread should wait for one more of another. */
+enum { POINTS = 36, GRAIN = 4 };
 
 typedef struct wino {
     conv c;
@@ -245,17 +247,25 @@ static void block_out(const wino *w, int64_t first, int64_t n, int64_t oc, int n
     }
 }
 
-static void products2(const gemm_a *a, float *m, const float *panel, int64_t n)
+/* The last tiles of a block take half a register block if that is enough. */
+static inline __attribute__((always_inline)) void
+products(const gemm_a *a, float *m, const float *panel, int64_t n, const int nv)
 {
     gemm_a b = *a;
-    for (int64_t t = 0; t < n; t += GEMM_MR, b.base += GEMM_MR * a->step)
-        gemm_body(GEMM_MR, 2, m + t * GEMM_NB, GEMM_NB, &b, panel, false);
+    int64_t t = 0;
+    for (; t + GEMM_MR / 2 < n; t += GEMM_MR, b.base += GEMM_MR * a->step)
+        gemm_body(GEMM_MR, nv, m + t * GEMM_NB, GEMM_NB, &b, panel, false);
+    if (t < n)
+        gemm_body(GEMM_MR / 2, nv, m + t * GEMM_NB, GEMM_NB, &b, panel, false);
+}
+
+static void products2(const gemm_a *a, float *m, const float *panel, int64_t n)
+{
+    products(a, m, panel, n, 2);
 }
 static void products1(const gemm_a *a, float *m, const float *panel, int64_t n)
 {
-    gemm_a b = *a;
-    for (int64_t t = 0; t < n; t += GEMM_MR, b.base += GEMM_MR * a->step)
-        gemm_body(GEMM_MR, 1, m + t * GEMM_NB, GEMM_NB, &b, panel, false);
+    products(a, m, panel, n, 1);
 }
 
 /* Panel `i` of U, in f32; `to` has room for one. */
@@ -450,7 +460,7 @@ static rf_status run(const rf_kernel_call *call, rf_error *err)
     }
     w.bias = s->bias;
     w.scratch = call->scratch;
-    rf_parallel_for(call->n_threads, w.n_tiles, GEMM_MR, run_tiles, &w);
+    rf_parallel_for(call->n_threads, w.n_tiles, GRAIN, run_tiles, &w);
     return RF_OK;
 }
 

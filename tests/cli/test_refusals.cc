@@ -111,7 +111,8 @@ TEST_F(Cli, NamesNeedNotBeUtf8)
         json_string_value(json_object_get(json_array_get(at(j, "images"), 0), "input"));
     ASSERT_NE(name, nullptr) << r.out;
     EXPECT_NE(strstr(name, "caf\xef\xbf\xbd.png"), nullptr) << name;
-    expect_refusal(1, {"run", "-m", dir_ / "\xff.pth", in, "-o", dir_ / "o.png"}, {"?.pth"}); // errors are printable text
+    expect_refusal(1, {"run", "-m", dir_ / "\xff.pth", in, "-o", dir_ / "o.png"},
+                   {"?.pth"}); // errors are printable text
 }
 
 TEST_F(Cli, AFullDiskIsAFailureThatLeavesNothing)
