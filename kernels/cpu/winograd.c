@@ -426,7 +426,7 @@ static bool can(const rf_kernel_desc *desc)
         return false;
     /* Not a question of threads: the kernel, and with it the rounding, is the same for any number.
      */
-    return c.n * ((c.oh + 3) / 4) * ((c.ow + 3) / 4) >= 4 * GEMM_MR;
+    return c.n * ((c.oh + 3) / 4) * ((c.ow + 3) / 4) >= 2 * GEMM_MR;
 }
 
 static size_t scratch(const rf_kernel_desc *desc)

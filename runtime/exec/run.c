@@ -5,7 +5,10 @@
  */
 #include "runtime/exec/plan.h"
 
+#include "runtime/base/text.h"
+
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 struct profile_event {
@@ -55,6 +58,18 @@ static void bind_ends(rf_plan *plan, const rf_tensor *inputs, const rf_tensor *o
     }
 }
 
+/* As much of the name as fits, in whole characters: it goes into JSON. */
+static void copy_name(char *dst, size_t bytes, const char *name)
+{
+    size_t n = 0, left = strlen(name);
+    for (size_t step;
+         left && (step = rf_text_step((const uint8_t *)name + n, left)) && n + step < bytes;
+         left -= step)
+        n += step;
+    memcpy(dst, name, n);
+    dst[n] = 0;
+}
+
 static void record(rf_profile *profile, const rf_plan_step *step, int64_t begin, int64_t end)
 {
     if (rf_grow_array(profile->env, &profile->events, &profile->capacity, profile->n + 1,
@@ -63,7 +78,7 @@ static void record(rf_profile *profile, const rf_plan_step *step, int64_t begin,
         return;
     }
     struct profile_event *e = &profile->events[profile->n++];
-    snprintf(e->name, sizeof e->name, "%s", step->name);
+    copy_name(e->name, sizeof e->name, step->name);
     snprintf(e->kernel, sizeof e->kernel, "%s.%s", step->backend->name, step->kernel->name);
     e->begin_ns = begin - profile->start_ns;
     e->end_ns = end - profile->start_ns;

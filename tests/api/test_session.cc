@@ -159,6 +159,28 @@ TEST(Session, ProfileIsAChromeTraceOfEveryStep)
     json_decref(root);
 }
 
+TEST(Session, ProfilesCutLongNamesBetweenCharacters)
+{
+    rft::Net net("long");
+    rf_value x = net.input("x", {1, 3, 8, 8});
+    std::string name; // 3 bytes each: 63 of them fit, 64 end inside a character
+    for (int i = 0; i < 30; i++)
+        name += "\xe6\xbc\xa2";
+    net.output("y", net.relu(name, x));
+    Session s = open_session(finish_graph(net.take()));
+    const char *text;
+    rf_error err = {};
+    rf_session_profile(s.get(), true);
+    run(s, random_array("x", {1, 3, 8, 8}));
+    ASSERT_EQ(rf_session_profile_json(s.get(), &text, &err), RF_OK) << err.text;
+    json_error_t where;
+    json_t *root = json_loads(text, 0, &where);
+    ASSERT_NE(root, nullptr) << where.text;
+    json_t *event = json_array_get(json_object_get(root, "traceEvents"), 0);
+    EXPECT_EQ(json_string_value(json_object_get(event, "name")), name.substr(0, 63));
+    json_decref(root);
+}
+
 TEST(Session, TensorsThatMakeNoSenseAreRefusedByName)
 {
     Session s = open_session(finish_graph(two_convs()));
