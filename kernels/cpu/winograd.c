@@ -10,7 +10,7 @@
  * of one transform would all fall into one cache set.
  *
  * Activations may be f32 or bf16 in memory, the arithmetic is f32. U is four times as large as the
- * filters: for bf16 activations it is kept in f16 (of their own precision or better: 11 bits), and
+ * filters: between bf16 maps it is kept in f16 (of their own precision or better: 11 bits), and
  * a panel becomes f32 when a block of tiles comes to it. The error is about 3 times that of a plain
  * f32 sum, so a session that asks for `exact` does not get this kernel.
  */
@@ -58,7 +58,7 @@ static wino wino_of(const rf_op_args *args)
     w.block = GEMM_MR * (fit < 2 ? 2 : fit > 8 ? 8 : fit);
     w.v_plane = odd_lines(w.block * c->ic);
     w.m_plane = odd_lines(w.block * GEMM_NB);
-    w.half = HAVE_F16 && c->x->dtype == RF_BF16;
+    w.half = HAVE_F16 && c->x->dtype == RF_BF16 && c->y->dtype == RF_BF16;
     w.thread_floats = (size_t)(POINTS * (w.v_plane + w.m_plane) + (w.half ? c->ic * GEMM_NB : 0));
     return w;
 }
