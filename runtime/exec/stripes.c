@@ -191,7 +191,9 @@ static int64_t reach(const stripes *s, size_t i)
     const rf_plan_step *step = &s->plan->steps[i];
     const rf_op_args *args = &s->plan->calls[i].args;
     const int64_t height = s->maps[step->out[0]].height, band = s->band * height / s->base;
-    int64_t y = height;
+    /* A little more than a stripe at once is enough to catch up, and keeps the search short. */
+    int64_t y = s->done[i] + 2 * band + 16;
+    y = y < height ? y : height;
     bool from_whole = true;
     for (int k = 0; map_inputs(args) >> k; k++) {
         if (!(map_inputs(args) >> k & 1))
