@@ -230,33 +230,20 @@ size_t rf_dnnl_scratch(const rf_dnnl_node *n)
 /* --- packed weights
  * ------------------------------------------------------------------------------ */
 
-/* A tag for the layout of packed weights. Tags must outlive the cache, so each is kept once;
- * layouts are few (a dozen in all of oneDNN's kernels). NULL when the table is full: pack
- * privately. */
-static const char *tag_of(const dnnl_memory_desc_t *md, int64_t groups)
+/* Names the layout of packed weights. */
+static void tag_of(const dnnl_memory_desc_t *md, int64_t groups, char *text, size_t bytes)
 {
-    static char tags[64][96];
-    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     const dnnl_blocking_desc_t *b = &md->format_desc.blocking;
-    char text[sizeof tags[0]];
-    int at =
-        snprintf(text, sizeof text, "cpu.dnnl.%d.g%lld.", (int)md->data_type, (long long)groups);
+    int at = snprintf(text, bytes, "cpu.dnnl.%d.g%lld.", (int)md->data_type, (long long)groups);
     for (int i = 0; i < md->ndims; i++) { /* rank of each dim among the strides */
         int rank = 0;
         for (int k = 0; k < md->ndims; k++)
             rank += b->strides[k] > b->strides[i] || (b->strides[k] == b->strides[i] && k < i);
-        at += snprintf(text + at, sizeof text - (size_t)at, "%d", rank);
+        at += snprintf(text + at, bytes - (size_t)at, "%d", rank);
     }
-    for (int i = 0; i < b->inner_nblks && at < (int)sizeof text - 24; i++)
-        at += snprintf(text + at, sizeof text - (size_t)at, ".%c%lld", 'a' + (int)b->inner_idxs[i],
+    for (int i = 0; i < b->inner_nblks && at < (int)bytes - 24; i++)
+        at += snprintf(text + at, bytes - (size_t)at, ".%c%lld", 'a' + (int)b->inner_idxs[i],
                        (long long)b->inner_blks[i]);
-    pthread_mutex_lock(&lock);
-    size_t i = 0;
-    while (i < sizeof tags / sizeof *tags && tags[i][0] && strcmp(tags[i], text))
-        i++;
-    const char *found = i < sizeof tags / sizeof *tags ? strcpy(tags[i], text) : NULL;
-    pthread_mutex_unlock(&lock);
-    return found;
 }
 
 typedef struct reorder_ctx {
@@ -336,12 +323,10 @@ static rf_status pack(dnnl_state *s, const rf_dnnl_node *n, const rf_kernel_desc
                       const dnnl_memory_desc_t *md, rf_error *err)
 {
     reorder_ctx ctx = {n, md, s->stream};
-    rf_kernel_desc private = *desc;
-    const char *tag = tag_of(md, n->groups);
-    if (!tag)
-    private.packs = NULL;
-    return rf_cpu_pack_get(&private, n->w->data, tag ? tag : "cpu.dnnl",
-                           lib.memory_desc_get_size(md), reorder, &ctx, &s->weights, err);
+    char tag[RF_PACK_TAG_BYTES];
+    tag_of(md, n->groups, tag, sizeof tag);
+    return rf_cpu_pack_get(desc, n->w->data, tag, lib.memory_desc_get_size(md), reorder, &ctx,
+                           &s->weights, err);
 }
 
 static rf_status fill_state(dnnl_state *s, const rf_dnnl_node *n, const rf_kernel_desc *desc,

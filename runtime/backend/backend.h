@@ -69,9 +69,11 @@ typedef struct rf_kernel {
 
 /* Weights repacked for a kernel are shared by all plans and sessions of a model. */
 typedef rf_status rf_pack_fn(void *ctx, void *dst, rf_error *err);
-/* Returns the packed form of constant `key` (its data pointer) under kernel tag `tag` (a static
- * string), calling `pack` once to fill `bytes` bytes. The result lives as long as the model.
- * Threads: safe; a second caller waits for the first. packs NULL is a caller's error. */
+enum { RF_PACK_TAG_BYTES = 96 };
+/* Returns the packed form of constant `key` (its data pointer) under kernel tag `tag` (copied, up
+ * to RF_PACK_TAG_BYTES with its end), calling `pack` once to fill `bytes` bytes. The result lives
+ * as long as the model. Threads: safe; a second caller waits for the first. packs NULL is a
+ * caller's error. */
 rf_status rf_pack_get(rf_pack_cache *packs, const void *key, const char *tag, size_t bytes,
                       rf_pack_fn *pack, void *ctx, const void **out, rf_error *err);
 rf_status rf_pack_cache_create(rf_env *env, rf_pack_cache **out, rf_error *err);

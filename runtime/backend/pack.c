@@ -6,12 +6,13 @@
 #include "runtime/backend/backend.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 struct pack {
     struct pack *next;
     const void *key;
-    const char *tag;
+    char tag[RF_PACK_TAG_BYTES];
     void *data;
     size_t bytes;
 };
@@ -65,7 +66,8 @@ static rf_status pack_new(rf_pack_cache *packs, const void *key, const char *tag
 {
     struct pack *p;
     RF_TRY(rf_alloc_array(packs->env, 1, sizeof *p, &p, err));
-    *p = (struct pack){.key = key, .tag = tag, .bytes = bytes};
+    *p = (struct pack){.key = key, .bytes = bytes};
+    snprintf(p->tag, sizeof p->tag, "%s", tag);
     p->data = rf_alloc(packs->env, bytes, 64);
     rf_status status = p->data
                            ? fill(ctx, p->data, err)
