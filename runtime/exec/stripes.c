@@ -32,7 +32,6 @@ typedef struct map {
 } map;
 
 typedef struct stripes {
-    rf_planner *p;
     rf_plan *plan;
     map *maps;           /* per value */
     int64_t *done;       /* per old step: rows of its output that are written */
@@ -457,7 +456,7 @@ rf_status rf_planner_stripes(rf_planner *p, rf_error *err)
 {
     rf_plan *plan = p->plan;
     rf_env *env = plan->env;
-    stripes s = {.p = p, .plan = plan};
+    stripes s = {.plan = plan};
     size_t n_values = plan->n_values, n_steps = plan->n_steps;
     rf_status status;
     if (plan->params.stripe_rows < 0 || n_steps == 0)
