@@ -387,7 +387,8 @@ static float scale_of(const rf_tensor *w)
         most = fmaxf(most, fabsf(conv_at(w, i)));
     if (most > 0 && isfinite(most))
         frexpf(most, &exponent);
-    return ldexpf(1, exponent > 120 ? -119 : 1 - exponent);
+    exponent = exponent > 120 ? 120 : exponent < -120 ? -120 : exponent; /* 1 / scale exists too */
+    return ldexpf(1, 1 - exponent);
 }
 
 static rf_status pack_weights(void *ctx, void *dst, rf_error *err)
