@@ -9,14 +9,20 @@
 
 #include <string.h>
 
+rf_kernel_desc rf_plan_desc(const rf_plan *plan, const rf_op_args *args)
+{
+    return (rf_kernel_desc){.args = *args,
+                            .n_threads = plan->params.n_threads,
+                            .env = plan->env,
+                            .packs = plan->params.packs,
+                            .exact = plan->params.exact,
+                            .no_library = plan->params.no_library};
+}
+
 static void desc_of(const rf_planner *p, const rf_graph_node *n, rf_kernel_desc *d)
 {
     rf_plan *plan = p->plan;
-    *d = (rf_kernel_desc){.n_threads = plan->params.n_threads,
-                          .env = plan->env,
-                          .packs = plan->params.packs,
-                          .exact = plan->params.exact,
-                          .no_library = plan->params.no_library};
+    *d = rf_plan_desc(plan, &(rf_op_args){0});
     d->args = (rf_op_args){.op = n->op, .attrs = &n->attrs, .n_in = n->n_in, .n_out = n->n_out};
     for (int k = 0; k < n->n_in; k++)
         d->args.in[k] = n->in[k] == RF_NONE ? NULL : &plan->values[n->in[k]].tensor;
@@ -191,10 +197,8 @@ static void group_chains(rf_plan *plan)
         while (i + (size_t)s->chain < plan->n_steps && s->kernel->can_chain && !s->striped) {
             size_t l = i + (size_t)s->chain - 1;
             const rf_plan_step *last = &plan->steps[l], *next = last + 1;
-            const rf_kernel_desc a = {.args = plan->calls[l].args,
-                                      .n_threads = plan->params.n_threads};
-            const rf_kernel_desc b = {.args = plan->calls[l + 1].args,
-                                      .n_threads = plan->params.n_threads};
+            const rf_kernel_desc a = rf_plan_desc(plan, &plan->calls[l].args);
+            const rf_kernel_desc b = rf_plan_desc(plan, &plan->calls[l + 1].args);
             if (next->kernel != s->kernel || next->striped || next->in[0] != last->out[0] ||
                 !s->kernel->can_chain(&a, &b))
                 break;

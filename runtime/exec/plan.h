@@ -132,6 +132,8 @@ rf_status rf_planner_new_value(rf_planner *p, const rf_tensor *like, rf_value *o
 rf_status rf_planner_place(rf_planner *p, rf_error *err);
 /* Replaces runs of steps on large maps by stripes (stripes.c). */
 rf_status rf_planner_stripes(rf_planner *p, rf_error *err);
+/* A node with these arguments, under the plan's parameters. */
+rf_kernel_desc rf_plan_desc(const rf_plan *plan, const rf_op_args *args);
 /* Points the arguments of a striped step at its views. */
 void rf_plan_step_views(rf_plan *plan, const rf_plan_step *step, rf_op_args *args);
 /* Lifetimes, in-place reuse, offsets. */

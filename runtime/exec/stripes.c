@@ -332,11 +332,7 @@ static rf_status add_stripe(stripes *s, size_t i, int64_t y0, int64_t y1, rf_err
             RF_TRY(add_view(plan, old->in[k], &s->maps[old->in[k]], rows_of(s, i, k, y0, y1), err));
     RF_TRY(add_view(plan, old->out[0], &s->maps[old->out[0]], (range){y0, y1}, err));
     cut_padding(step, &plan->calls[i].args, y0, y1, rows_of(s, i, 0, y0, y1));
-    rf_kernel_desc d = {.args = call->args,
-                        .n_threads = plan->params.n_threads,
-                        .env = plan->env,
-                        .packs = plan->params.packs,
-                        .exact = plan->params.exact};
+    rf_kernel_desc d = rf_plan_desc(plan, &call->args);
     d.args.attrs = &step->attrs;
     rf_plan_step_views(plan, step, &d.args);
     step->scratch_bytes = step->kernel->scratch ? step->kernel->scratch(&d) : 0;
