@@ -101,7 +101,7 @@ threads() {
     meson setup "$work/tsan" -Db_sanitize=thread -Dbuildtype=debugoptimized -Db_lundef=false \
         -Dbench=false >"$work/tsan.log" || { tail -20 "$work/tsan.log"; return 1; }
     ninja -C "$work/tsan" --quiet tests/test_api || return 1
-    RF_TEST_QUICK=1 TSAN_OPTIONS=halt_on_error=1 RF_SOURCE_ROOT=$root "${run[@]}" "$work/tsan/tests/test_api" \
+    TSAN_OPTIONS="halt_on_error=1 suppressions=$root/tests/support/tsan.supp" RF_TEST_QUICK=1 RF_SOURCE_ROOT=$root "${run[@]}" "$work/tsan/tests/test_api" \
         --gtest_filter='Threads.*' --gtest_brief=1 --gtest_output="xml:$work/tsan.xml"
     local status=$?
     count "$work/tsan.xml" && return $status
