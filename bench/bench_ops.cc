@@ -171,10 +171,10 @@ std::vector<ops::Variant> forms_of(const ops::Case &c, const Options &o)
     for (const char *name : matrix)
         plain = plain || !strcmp(name, rf_op_get(c.op)->name);
     std::vector<ops::Variant> forms;
-    for (const ops::Variant &v : ops::variants_of(c, false)) {
+    for (const ops::Variant &v : ops::variants_of(c, ops::Audience::cpu)) {
         bool nhwc = v.in_layout == ops::Layout::nhwc;
         bool images = false;
-        for (const ops::Variant &other : ops::variants_of(c, false))
+        for (const ops::Variant &other : ops::variants_of(c, ops::Audience::cpu))
             images = images || other.in_layout == ops::Layout::nhwc;
         bool wanted = v.in == v.out && v.in_layout == v.out_layout &&
                       v.in_layout != ops::Layout::view && nhwc == (images && !plain);

@@ -19,7 +19,7 @@ static rf_status model_new(rf_env *env, rf_model **out, rf_error *err)
     atomic_init(&m->refs, 1);
     rf_fold_audit_init(&m->audit, env);
     *out = m;
-    rf_status status = rf_pack_cache_create(env, &m->packs, err);
+    rf_status status = rf_pack_cache_create(env, NULL, NULL, &m->packs, err);
     if (status != RF_OK)
         rf_model_release(out);
     return status;

@@ -115,7 +115,14 @@ std::string Variant::text() const
            rf_dtype_name(weights);
 }
 
-std::vector<Variant> variants_of(const Case &c, bool reference)
+static Variant in_f16(Variant v)
+{
+    for (rf_dtype *t : {&v.in, &v.out, &v.weights})
+        *t = *t == RF_BF16 ? RF_F16 : *t;
+    return v;
+}
+
+std::vector<Variant> variants_of(const Case &c, Audience audience)
 {
     const Layout plain = Layout::plain, nhwc = Layout::nhwc, view = Layout::view;
     std::vector<Variant> all = {
@@ -142,7 +149,11 @@ std::vector<Variant> variants_of(const Case &c, bool reference)
         all.push_back({RF_BF16, RF_F32, RF_F32, images ? nhwc : plain, plain});
         all.push_back({RF_BF16, RF_F32, RF_F32, images ? nhwc : plain, images ? nhwc : plain});
     }
-    if (reference) {
+    if (audience == Audience::device)
+        for (size_t i = 0, n = all.size(); i < n; i++)
+            if (all[i].in == RF_BF16 || all[i].out == RF_BF16)
+                all.push_back(in_f16(all[i]));
+    if (audience == Audience::reference) {
         all.push_back({RF_F64, RF_F64, RF_F64, plain, plain});
         all.push_back({RF_F16, RF_F16, RF_F16, plain, view});
     }

@@ -49,9 +49,10 @@ struct Variant {
     Layout in_layout, out_layout;
     std::string text() const;
 };
-// What makes sense for this case; `reference`: every float dtype and layout, else what cpu may
-// see.
-std::vector<Variant> variants_of(const Case &c, bool reference);
+// Who is asked: the reference gets every float dtype and layout, the others what a plan may give
+// them.
+enum class Audience { reference, cpu, device };
+std::vector<Variant> variants_of(const Case &c, Audience audience);
 
 } // namespace ops
 #endif

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/ops/harness.h"
 
+#include "tests/ops/device.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -236,14 +238,16 @@ struct Runner {
     const rf_backend *backend;
     int n_threads;
     rf_env *env = nullptr;
+    OpenDevice device = {};
     rf_pack_cache *packs = nullptr;
     void *state = nullptr;
     std::vector<std::unique_ptr<Buffer>> out = {};
     rf_error err = {};
 
     std::string prepare(bool with_packs);
-    std::string execute(const std::vector<Buffer *> &outputs, const Buffer *replaced,
-                        int replaced_in);
+    std::string execute(const std::vector<Buffer *> &outputs, Buffer *replaced, int replaced_in);
+    std::string call_kernel(rf_kernel_call *call, const std::vector<Buffer *> &in,
+                            const std::vector<Buffer *> &outputs, Buffer *scratch);
     std::string check_inputs(const std::vector<std::vector<uint8_t>> &before);
     std::string check_outputs(double *worst);
     std::string inputs_key() const;
@@ -262,7 +266,11 @@ std::string Runner::prepare(bool with_packs)
 {
     rf_kernel_desc d = self.desc(n_threads);
     d.env = env;
-    if (with_packs && rf_pack_cache_create(env, &packs, &err) != RF_OK)
+    if (backend && backend->device_ops && device.open(backend, env, &err) != RF_OK)
+        return err.text;
+    d.device = device.device;
+    if ((with_packs || device.ops) &&
+        rf_pack_cache_create(env, device.ops, device.device, &packs, &err) != RF_OK)
         return err.text;
     d.packs = packs;
     if (kernel.prepare && kernel.prepare(&d, &state, &err) != RF_OK)
@@ -271,38 +279,45 @@ std::string Runner::prepare(bool with_packs)
 }
 
 // Runs once; input `replaced_in` (if any) is read from the buffer `replaced` instead of its own.
-std::string Runner::execute(const std::vector<Buffer *> &outputs, const Buffer *replaced,
-                            int replaced_in)
+std::string Runner::execute(const std::vector<Buffer *> &outputs, Buffer *replaced, int replaced_in)
 {
     rf_kernel_desc d = self.desc(n_threads);
     rf_kernel_call call = {};
     call.args = d.args;
     call.n_threads = n_threads;
     call.state = state;
+    std::vector<Buffer *> in;
     for (size_t i = 0; i < self.in_.size(); i++)
-        if (self.in_[i])
-            call.args.in[i] =
-                replaced && (int)i == replaced_in ? &replaced->tensor : &self.in_[i]->tensor;
-    for (size_t i = 0; i < outputs.size(); i++)
-        call.args.out[i] = &outputs[i]->tensor;
+        in.push_back(replaced && (int)i == replaced_in ? replaced : self.in_[i].get());
     rf_tensor bytes = {};
     bytes.dtype = RF_U8;
     bytes.rank = 1;
     bytes.dims[0] = kernel.scratch ? (int64_t)kernel.scratch(&d) : 0;
     bytes.strides[0] = 1;
     Buffer scratch(bytes, false);
-    call.scratch = scratch.tensor.data;
+    std::string wrong = call_kernel(&call, in, outputs, &scratch);
+    if (wrong.empty() && !scratch.guards_intact())
+        wrong = "wrote outside of its scratch";
+    return wrong;
+}
+
+std::string Runner::call_kernel(rf_kernel_call *call, const std::vector<Buffer *> &in,
+                                const std::vector<Buffer *> &outputs, Buffer *scratch)
+{
+    if (device.ops)
+        return device.run(kernel, call, in, self.constant_, outputs, scratch, &err);
+    for (size_t i = 0; i < in.size(); i++)
+        call->args.in[i] = in[i] ? &in[i]->tensor : nullptr;
+    for (size_t i = 0; i < outputs.size(); i++)
+        call->args.out[i] = &outputs[i]->tensor;
+    call->scratch = scratch->tensor.data;
     int saved = 0;
     if (backend && backend->enter)
         backend->enter(n_threads, &saved);
-    rf_status status = kernel.run(&call, &err);
+    rf_status status = kernel.run(call, &err);
     if (backend && backend->leave)
         backend->leave(saved);
-    if (status != RF_OK)
-        return std::string("run: ") + err.text;
-    if (!scratch.guards_intact())
-        return "wrote outside of its scratch";
-    return "";
+    return status == RF_OK ? "" : std::string("run: ") + err.text;
 }
 
 std::string Runner::check_inputs(const std::vector<std::vector<uint8_t>> &before)
@@ -532,6 +547,7 @@ std::string Instance::run(const rf_kernel &kernel, const rf_backend *backend, in
     if (kernel.release && runner.state)
         kernel.release(runner.env, runner.state);
     rf_pack_cache_destroy(&runner.packs);
+    runner.device.close();
     if (wrong.empty() && rf_env_bytes(runner.env) != bytes)
         wrong = "leaks " + std::to_string(rf_env_bytes(runner.env) - bytes) + " bytes";
     rf_env_release(&runner.env);
@@ -539,14 +555,15 @@ std::string Instance::run(const rf_kernel &kernel, const rf_backend *backend, in
 }
 
 std::string run_case(const Case &c, const rf_backend *backend, const rf_kernel *const *kernels,
-                     size_t n_kernels, bool reference, int *n_runs, double *worst)
+                     size_t n_kernels, Audience audience, int *n_runs, double *worst)
 {
     double ignored = 0;
     int n_variants = 0;
-    for (const Variant &v : variants_of(c, reference)) {
+    for (const Variant &v : variants_of(c, audience)) {
         const bool only = n_variants++ % 2;
         for (bool misaligned : {false, true}) {
-            if (std::getenv("RF_TEST_QUICK") && misaligned != only)
+            if (audience == Audience::device ? misaligned // never happens there
+                                             : std::getenv("RF_TEST_QUICK") && misaligned != only)
                 continue;
             Instance instance(c, v, misaligned);
             if (!instance.problem().empty())

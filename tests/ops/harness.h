@@ -32,6 +32,8 @@ class Buffer
     bool guards_intact() const;
     bool gaps_intact() const; // bytes between the elements of a view are still poison
     const std::vector<uint8_t> &bytes() const { return raw_; }
+    std::vector<uint8_t> &raw() { return raw_; }
+    size_t begin() const { return begin_; } // of the elements in raw()
 
   private:
     std::vector<uint8_t> raw_;
@@ -73,7 +75,7 @@ class Instance
 // two (with RF_TEST_QUICK every variant in one of these ways); "" or the first problem, with its
 // trace. *n_runs counts the kernels.
 std::string run_case(const Case &c, const rf_backend *backend, const rf_kernel *const *kernels,
-                     size_t n_kernels, bool reference, int *n_runs, double *worst = nullptr);
+                     size_t n_kernels, Audience audience, int *n_runs, double *worst = nullptr);
 
 } // namespace ops
 #endif

@@ -34,6 +34,11 @@ const Table tables[] = {
     {"cpu_dnnl", "oneDNN", &rf_backend_cpu}, // on every shape, not only where it wins
 };
 
+ops::Audience audience(const Table &table)
+{
+    return table.isa ? ops::Audience::cpu : ops::Audience::reference;
+}
+
 class KernelTest : public testing::Test
 {
   public:
@@ -45,7 +50,7 @@ class KernelTest : public testing::Test
         const rf_kernel *const *kernels = table_.kernels(&n);
         if (!kernels)
             GTEST_SKIP() << "this machine has no " << table_.isa;
-        EXPECT_EQ(ops::run_case(case_, table_.backend, kernels, n, !table_.isa, &n_runs), "");
+        EXPECT_EQ(ops::run_case(case_, table_.backend, kernels, n, audience(table_), &n_runs), "");
         if (!table_.isa) {
             EXPECT_GT(n_runs, 0);
         }
@@ -103,7 +108,7 @@ TEST(Cases, ReachEveryRowOfTheCpuTables)
             if (!is_out_of_reach(*kernels[k]))
                 missed.insert(k);
         for (const ops::Case &c : ops::all_cases())
-            for (const ops::Variant &v : ops::variants_of(c, !table.isa)) {
+            for (const ops::Variant &v : ops::variants_of(c, audience(table))) {
                 ops::Instance instance(c, v, false);
                 for (auto k = missed.begin(); k != missed.end();)
                     k = instance.accepts(*kernels[*k], 1) ? missed.erase(k) : std::next(k);
@@ -152,9 +157,9 @@ TEST(Cases, HaveNoExceptionThatIsNotNeeded)
                         continue;
                     int n_runs = 0;
                     found = true;
-                    EXPECT_EQ(
-                        ops::run_case(c, table.backend, &kernels[k], 1, false, &n_runs, &worst),
-                        "");
+                    EXPECT_EQ(ops::run_case(c, table.backend, &kernels[k], 1, ops::Audience::cpu,
+                                            &n_runs, &worst),
+                              "");
                 }
         }
         EXPECT_TRUE(found) << e.kernel << ": no such kernel";
@@ -186,7 +191,7 @@ std::string verdict(std::function<void(const rf_kernel_call *)> fn, uint32_t in_
     const rf_kernel *const row = &kernel;
     int n_runs = 0;
     mistake = std::move(fn);
-    return ops::run_case(relu, nullptr, &row, 1, false, &n_runs);
+    return ops::run_case(relu, nullptr, &row, 1, ops::Audience::cpu, &n_runs);
 }
 
 void add_to_element(const rf_tensor *t, int64_t i, float by)

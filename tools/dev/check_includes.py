@@ -24,7 +24,9 @@ RULES = {
     "kernels": [PUBLIC, "runtime/base", "runtime/core", "runtime/backend"],
     "kernels/ref": [PUBLIC, "runtime/base", "runtime/core", "runtime/backend"],
     "kernels/cpu": [PUBLIC, "runtime/base", "runtime/core", "runtime/backend"],
-    "kernels/cuda": [PUBLIC, "runtime/base", "runtime/core", "runtime/backend"],
+    "kernels/cuda": [PUBLIC, "runtime/base", "runtime/core", "runtime/backend",
+                     "kernels/sim/simt.h"],
+    "kernels/sim": [PUBLIC, "kernels/cuda/abi.h"],
     "loaders": [PUBLIC, "runtime/base", "runtime/core"],
     "tools": [PUBLIC],
     "examples": [PUBLIC],
@@ -32,7 +34,7 @@ RULES = {
     "bench": [""],
 }
 # Folders that count as one: everything below may include everything below.
-OWN = ["kernels/ref", "kernels/cpu", "kernels/cuda", "kernels", "loaders", "tools", "examples"]
+OWN = ["kernels/ref", "kernels/cpu", "kernels/cuda", "kernels/sim", "kernels", "loaders", "tools", "examples"]
 SUFFIXES = {".c", ".h", ".cc", ".cu", ".cuh", ".def"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"([^"]+)"|<(refold/[^>]+)>)', re.M)
 

@@ -29,7 +29,7 @@ struct Planned {
     {
         rf_tensor in;
         ASSERT_EQ(rf_tensor_init(&in, RF_F32, (int)dims.size(), dims.data(), nullptr, &err), RF_OK);
-        ASSERT_EQ(rf_pack_cache_create(g->env, &packs, &err), RF_OK);
+        ASSERT_EQ(rf_pack_cache_create(g->env, NULL, NULL, &packs, &err), RF_OK);
         rf_plan_params params{};
         params.backend = rf_backend_find(backend);
         params.n_threads = 1;
