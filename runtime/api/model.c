@@ -18,6 +18,7 @@ static rf_status model_new(rf_env *env, rf_model **out, rf_error *err)
     m->env = rf_env_retain(env);
     atomic_init(&m->refs, 1);
     rf_fold_audit_init(&m->audit, env);
+    pthread_mutex_init(&m->device_lock, NULL);
     *out = m;
     rf_status status = rf_pack_cache_create(env, NULL, NULL, &m->packs, err);
     if (status != RF_OK)
@@ -133,6 +134,8 @@ void rf_model_release(rf_model **model_ptr)
     *model_ptr = NULL;
     if (!m || atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) != 1)
         return;
+    rf_model_close_devices(m);
+    pthread_mutex_destroy(&m->device_lock);
     rf_graph_destroy(&m->graph);
     rf_pack_cache_destroy(&m->packs);
     rf_blob_release(&m->file);

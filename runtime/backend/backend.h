@@ -151,6 +151,9 @@ typedef struct rf_backend {
 /* Defined in kernels/backends.c; terminated by NULL. Order = preference of `auto`. */
 extern const rf_backend *const rf_backends[];
 const rf_backend *rf_backend_find(const char *name);
+/* The same, and those that are modules ("cuda"): opened at first need, kept until the process ends.
+ * RF_ERR_DEVICE says what is missing; RF_ERR_ARGUMENT for a name that nobody has. Threads: safe. */
+rf_status rf_backend_open(const char *name, const rf_backend **out, rf_error *err);
 /* Whether the kernel may be given the node: wanted, if that is a question, and able. */
 static inline bool rf_kernel_takes(const rf_kernel *kernel, const rf_kernel_desc *desc)
 {

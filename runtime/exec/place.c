@@ -15,6 +15,7 @@ rf_kernel_desc rf_plan_desc(const rf_plan *plan, const rf_op_args *args)
                             .n_threads = plan->params.n_threads,
                             .env = plan->env,
                             .packs = plan->params.packs,
+                            .device = plan->params.device,
                             .exact = plan->params.exact,
                             .no_library = plan->params.no_library};
 }
@@ -60,6 +61,25 @@ static rf_status add_step(rf_planner *p, const rf_graph_node *n, const rf_backen
     return RF_OK;
 }
 
+/* What no kernel of the backend takes runs on the reference kernel, unless that would have to reach
+ * into a device's memory. */
+static rf_status fall_back(const rf_planner *p, const rf_kernel_desc *d, const char *name,
+                           const rf_backend **backend, const rf_kernel **kernel, rf_error *err)
+{
+    const rf_backend *wanted = p->plan->params.backend;
+    if (wanted->device_ops)
+        return rf_fail(err, RF_ERR_UNSUPPORTED,
+                       "device '%s' has no kernel for %s '%s' with %s in, "
+                       "%s out",
+                       wanted->name, rf_op_get(d->args.op)->name, name,
+                       rf_dtype_name(d->args.in[0]->dtype), rf_dtype_name(d->args.out[0]->dtype));
+    rf_log(p->plan->env, RF_LOG_DEBUG, "no %s kernel for %s '%s', using ref", wanted->name,
+           rf_op_get(d->args.op)->name, name);
+    *backend = rf_backend_find("ref");
+    *kernel = rf_backend_choose(*backend, d);
+    return RF_OK;
+}
+
 /* Emits a COPY from `src` to `dst`. */
 static rf_status add_copy(rf_planner *p, rf_value src, rf_value dst, rf_error *err)
 {
@@ -72,10 +92,8 @@ static rf_status add_copy(rf_planner *p, rf_value src, rf_value dst, rf_error *e
     desc_of(p, &copy, &d);
     const rf_backend *backend = p->plan->params.backend;
     const rf_kernel *kernel = rf_backend_choose(backend, &d);
-    if (!kernel) {
-        backend = rf_backend_find("ref");
-        kernel = rf_backend_choose(backend, &d);
-    }
+    if (!kernel)
+        RF_TRY(fall_back(p, &d, copy.name, &backend, &kernel, err));
     return add_step(p, n, backend, kernel, err);
 }
 
@@ -183,10 +201,9 @@ static rf_status place_node(rf_planner *p, rf_graph_node n, rf_error *err)
     for (int outputs = 0; outputs < 2; outputs++)
         if ((kernel = try_inner(p, &n, true, outputs)))
             return place_inner(p, &n, outputs, kernel, err);
-    const rf_backend *ref = rf_backend_find("ref");
-    rf_log(plan->env, RF_LOG_DEBUG, "no %s kernel for %s '%s', using ref",
-           plan->params.backend->name, rf_op_get(n.op)->name, n.name);
-    return add_step(p, &n, ref, rf_backend_choose(ref, &d), err);
+    const rf_backend *backend;
+    RF_TRY(fall_back(p, &d, n.name, &backend, &kernel, err));
+    return add_step(p, &n, backend, kernel, err);
 }
 
 /* Consecutive steps that a kernel can run depth first: each must read what the one before wrote. */
@@ -263,5 +280,5 @@ rf_status rf_planner_place(rf_planner *p, rf_error *err)
     RF_TRY(rf_planner_stripes(p, err));
     set_addresses(plan);
     group_chains(plan);
-    return RF_OK;
+    return plan->params.backend->device_ops ? rf_planner_upload(p, err) : RF_OK;
 }

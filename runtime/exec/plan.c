@@ -115,7 +115,11 @@ static rf_status build(rf_planner *p, const rf_tensor *inputs, rf_error *err)
     rf_planner_layouts(p);
     rf_planner_descs(p);
     RF_TRY(rf_planner_place(p, err));
-    return rf_planner_memory(p, err);
+    RF_TRY(rf_planner_memory(p, err));
+    if (plan->params.backend->device_ops)
+        plan->ends_bytes = rf_plan_output_offset(plan, (int)plan->graph->n_outputs) -
+                           plan->arena_bytes - plan->scratch_bytes;
+    return RF_OK;
 }
 
 static rf_status check_cap(const rf_plan *plan, rf_error *err)
@@ -146,7 +150,8 @@ rf_status rf_plan_create(const rf_graph *graph, const rf_tensor *inputs, int n_i
     plan->params = *params;
     planner.plan = plan;
     RF_TRY_DONE(rf_graph_clone(graph, &plan->graph, err));
-    for (size_t v = 0; v < graph->n_values; v++)
+    /* A device holds what kernels packed and what was uploaded, and counts it there. */
+    for (size_t v = 0; v < graph->n_values && !params->device; v++)
         if (graph->values[v].blob)
             plan->const_bytes += rf_tensor_bytes(&graph->values[v].desc);
     RF_TRY_DONE(build(&planner, inputs, err));
@@ -165,6 +170,8 @@ void rf_plan_destroy(rf_plan **plan_ptr)
     rf_plan *plan = *plan_ptr;
     if (!plan)
         return;
+    if (plan->recording)
+        plan->params.backend->device_ops->recording_destroy(&plan->recording);
     for (size_t i = 0; i < plan->n_steps; i++)
         if (plan->calls[i].state && !plan->steps[i].borrowed && plan->steps[i].kernel->release)
             plan->steps[i].kernel->release(plan->env, plan->calls[i].state);
@@ -194,7 +201,7 @@ bool rf_plan_matches(const rf_plan *plan, const rf_tensor *inputs, int n_inputs)
 
 size_t rf_plan_memory(const rf_plan *plan)
 {
-    return plan->arena_bytes + plan->scratch_bytes;
+    return plan->arena_bytes + plan->scratch_bytes + plan->ends_bytes;
 }
 
 const rf_tensor *rf_plan_output(const rf_plan *plan, int i)

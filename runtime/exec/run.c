@@ -70,7 +70,7 @@ static void copy_name(char *dst, size_t bytes, const char *name)
     dst[n] = 0;
 }
 
-static void record(rf_profile *profile, const rf_plan_step *step, int64_t begin, int64_t end)
+void rf_profile_add(rf_profile *profile, const rf_plan_step *step, int64_t begin, int64_t end)
 {
     if (rf_grow_array(profile->env, &profile->events, &profile->capacity, profile->n + 1,
                       sizeof *profile->events, NULL) != RF_OK) {
@@ -97,9 +97,21 @@ static rf_status run_steps(rf_plan *plan, rf_profile *profile, rf_error *err)
         if (status != RF_OK)
             return status;
         if (profile)
-            record(profile, s, begin, now_ns());
+            rf_profile_add(profile, s, begin, now_ns());
     }
     return RF_OK;
+}
+
+void rf_plan_bind(rf_plan *plan, void *arena, const rf_tensor *inputs, const rf_tensor *outputs)
+{
+    if (plan->bound_arena != arena || !arena)
+        bind_arena(plan, arena);
+    bind_ends(plan, inputs, outputs);
+}
+
+int64_t rf_profile_now(void)
+{
+    return now_ns();
 }
 
 rf_status rf_plan_run(rf_plan *plan, void *arena, const rf_tensor *inputs, const rf_tensor *outputs,
@@ -107,9 +119,7 @@ rf_status rf_plan_run(rf_plan *plan, void *arena, const rf_tensor *inputs, const
 {
     const rf_backend *backend = plan->params.backend;
     int saved = 0;
-    if (plan->bound_arena != arena || !arena)
-        bind_arena(plan, arena);
-    bind_ends(plan, inputs, outputs);
+    rf_plan_bind(plan, arena, inputs, outputs);
     if (backend->enter)
         backend->enter(plan->params.n_threads, &saved);
     rf_status status = run_steps(plan, profile, err);
