@@ -43,6 +43,8 @@ struct rf_stream {
     bool external;           /* record: mark what comes */
     rf_recording *recording; /* being recorded or updated */
     size_t next_external;    /* update: the node that the next launch is */
+    void *cudnn;             /* cudnnHandle_t of this stream, made by its first cuDNN kernel */
+    void (*close_cudnn)(rf_stream *stream);
     cudaEvent_t *marks;
     size_t n_marks, marks_capacity;
 };

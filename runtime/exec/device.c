@@ -3,7 +3,8 @@
  * Plans on a device. Steps only enqueue, so a run is over before the device has begun it. The first
  * run with an arena launches step by step (kernels are loaded by their first launch, which must not
  * be recorded); the second records, and from then on a run is one launch. Of the recorded launches
- * only those that touch the caller's tensors are given new pointers, if those have changed.
+ * only those that touch the caller's tensors are given new pointers, if those have changed. What a
+ * library launches cannot be changed from here: then the run is recorded again.
  */
 #include "runtime/exec/plan.h"
 
@@ -99,6 +100,29 @@ static bool touches_ends(const rf_plan *plan, size_t i)
     return found;
 }
 
+/* The arena is new, so nothing that was recorded holds. */
+static void forget_recording(rf_plan *plan)
+{
+    if (plan->recording)
+        plan->params.backend->device_ops->recording_destroy(&plan->recording);
+    plan->n_runs = 0;
+    plan->fixed_ends = false;
+    for (size_t i = 0; i < plan->n_steps; i++) {
+        plan->steps[i].external = touches_ends(plan, i);
+        plan->fixed_ends |= plan->steps[i].external && plan->steps[i].kernel->wanted;
+    }
+}
+
+static bool ends_moved(const rf_plan *plan, const rf_tensor *inputs, const rf_tensor *outputs)
+{
+    bool moved = false;
+    for (size_t i = 0; i < plan->graph->n_inputs; i++)
+        moved |= plan->values[plan->graph->inputs[i]].tensor.data != inputs[i].data;
+    for (size_t i = 0; i < plan->graph->n_outputs; i++)
+        moved |= plan->values[plan->graph->outputs[i]].tensor.data != outputs[i].data;
+    return moved;
+}
+
 static rf_status enqueue_step(rf_plan *plan, size_t i, rf_stream *stream, rf_error *err)
 {
     const rf_device_ops *ops = plan->params.backend->device_ops;
@@ -178,21 +202,19 @@ rf_status rf_plan_enqueue(rf_plan *plan, rf_stream *stream, void *arena, const r
                           const rf_tensor *outputs, rf_profile *profile, rf_error *err)
 {
     const rf_device_ops *ops = plan->params.backend->device_ops;
-    if (plan->bound_arena != arena) {
-        if (plan->recording)
-            ops->recording_destroy(&plan->recording);
-        plan->n_runs = 0;
-        for (size_t i = 0; i < plan->n_steps; i++)
-            plan->steps[i].external = touches_ends(plan, i);
-    }
+    if (plan->bound_arena != arena)
+        forget_recording(plan);
+    bool moved = ends_moved(plan, inputs, outputs);
     rf_plan_bind(plan, arena, inputs, outputs);
+    if (moved && plan->recording && plan->fixed_ends)
+        ops->recording_destroy(&plan->recording);
+    if (moved && plan->recording)
+        RF_TRY(update(plan, stream, err));
     if (profile)
         return run_profiled(plan, stream, profile, err);
     if (!plan->n_runs++)
         return enqueue_steps(plan, stream, err);
     if (!plan->recording)
         RF_TRY(record(plan, stream, err));
-    else
-        RF_TRY(update(plan, stream, err));
     return ops->replay(stream, plan->recording, err);
 }

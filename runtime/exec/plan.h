@@ -95,6 +95,7 @@ typedef struct rf_plan {
     const char *bound_arena;
     rf_recording *recording; /* device: all steps as one launch, for bound_arena */
     int64_t n_runs;          /* device: since the arena was bound */
+    bool fixed_ends;         /* a library's kernel touches the caller's tensors: no updates */
     uint64_t stamp;          /* last use, for the LRU */
 } rf_plan;
 
