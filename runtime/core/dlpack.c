@@ -34,7 +34,7 @@ static rf_status find_dtype(const rf_dl_tensor *in, rf_dtype *out, rf_error *err
 
 rf_status rf_tensor_from_dlpack(rf_tensor *out, const rf_dl_tensor *in, rf_error *err)
 {
-    rf_dtype dtype;
+    rf_dtype dtype = RF_F32;
     if (in->ndim < 0 || in->ndim > RF_MAX_RANK)
         return rf_fail(err, RF_ERR_ARGUMENT, "DLPack tensor of rank %d, expected 0 to %d", in->ndim,
                        RF_MAX_RANK);
