@@ -31,6 +31,26 @@ static void desc_of(const rf_planner *p, const rf_graph_node *n, rf_kernel_desc 
         d->args.out[k] = &plan->values[n->out[k]].tensor;
 }
 
+/* An external library may refuse on the spot what it was wanted for (another version, another
+ * device): then the next kernel takes the node. */
+static rf_status prepare(rf_planner *p, rf_kernel_desc *d, const char *name,
+                         const rf_backend *backend, const rf_kernel **kernel, void **state,
+                         rf_error *err)
+{
+    rf_error why;
+    rf_status status = (*kernel)->prepare ? (*kernel)->prepare(d, state, &why) : RF_OK;
+    if (status == RF_ERR_UNSUPPORTED && (*kernel)->wanted) {
+        rf_log(p->plan->env, RF_LOG_INFO, "%s '%s': %s.%s refused: %s",
+               rf_op_get(d->args.op)->name, name, backend->name, (*kernel)->name, why.text);
+        d->no_library = true;
+        if ((*kernel = rf_backend_choose(backend, d)))
+            return prepare(p, d, name, backend, kernel, state, err);
+    }
+    if (status != RF_OK && err)
+        *err = why;
+    return status;
+}
+
 static rf_status add_step(rf_planner *p, const rf_graph_node *n, const rf_backend *backend,
                           const rf_kernel *kernel, rf_error *err)
 {
@@ -44,6 +64,8 @@ static rf_status add_step(rf_planner *p, const rf_graph_node *n, const rf_backen
     rf_kernel_call *call = &plan->calls[plan->n_steps];
     memset(s, 0, sizeof *s);
     desc_of(p, n, &d);
+    *call = (rf_kernel_call){.args = d.args, .n_threads = plan->params.n_threads};
+    RF_TRY(prepare(p, &d, n->name, backend, &kernel, &call->state, err));
     s->kernel = kernel;
     s->backend = backend;
     s->name = n->name;
@@ -53,9 +75,6 @@ static rf_status add_step(rf_planner *p, const rf_graph_node *n, const rf_backen
     s->chain = 1;
     memcpy(s->in, n->in, sizeof s->in);
     memcpy(s->out, n->out, sizeof s->out);
-    *call = (rf_kernel_call){.args = d.args, .n_threads = plan->params.n_threads};
-    if (kernel->prepare)
-        RF_TRY(kernel->prepare(&d, &call->state, err));
     plan->macs += s->macs;
     plan->n_steps++;
     return RF_OK;
