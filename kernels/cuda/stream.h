@@ -13,6 +13,7 @@ struct rf_device {
     int ordinal;
     struct cudaDeviceProp props;
     char description[320];
+    char versions[448];
     _Atomic int lost; /* the cudaError_t after which the context is of no more use */
 };
 

@@ -43,6 +43,7 @@ struct rf_session {
     rf_plan **plans; /* most recently used anywhere; `stamp` orders them */
     int n_plans, max_plans;
     rf_plan *current;
+    rf_tuner *tuner;   /* owned; params.tuner */
     rf_stream *stream; /* device backends */
     uint64_t clock;
     void *arena;

@@ -66,6 +66,16 @@ static void describe_device(rf_session *s)
                  s->params.n_threads, s->params.n_threads == 1 ? "" : "s");
 }
 
+static rf_status make_tuner(rf_session *s, const rf_session_params *params, rf_error *err)
+{
+    if (!params->tune)
+        return RF_OK;
+    RF_TRY(rf_tuner_create(s->model->env, s->params.backend, s->params.device, params->tune_dir,
+                           &s->tuner, err));
+    s->params.tuner = s->tuner;
+    return RF_OK;
+}
+
 rf_status rf_session_create(rf_model *model, const rf_session_params *given, rf_session **out,
                             rf_error *err)
 {
@@ -99,6 +109,8 @@ rf_status rf_session_create(rf_model *model, const rf_session_params *given, rf_
     describe_device(s);
     rf_status status =
         rf_alloc_array(model->env, (size_t)s->max_plans, sizeof *s->plans, &s->plans, err);
+    if (status == RF_OK && plan.device)
+        status = make_tuner(s, &params, err);
     if (status == RF_OK && plan.device)
         status =
             plan.backend->device_ops->stream_create(plan.device, params.stream, &s->stream, err);
@@ -144,6 +156,7 @@ void rf_session_destroy(rf_session **session)
         rf_plan_destroy(&s->plans[i]);
     rf_free(env, s->plans, (size_t)s->max_plans * sizeof *s->plans);
     free_arena(s);
+    rf_tuner_destroy(&s->tuner);
     if (s->stream)
         s->params.backend->device_ops->stream_destroy(&s->stream);
     rf_profile_destroy(&s->profile);
@@ -212,6 +225,8 @@ static rf_status select_plan(rf_session *s, const rf_tensor *inputs, int n, bool
     rf_status status = rf_plan_create(s->model->graph, inputs, n, &s->params, &plan, err);
     if (backend->leave)
         backend->leave(saved);
+    if (s->tuner)
+        rf_tuner_save(s->tuner);
     RF_TRY(status);
     if (s->model->file) /* weights are packed now; few kernels read the file's copy */
         rf_blob_forget(s->model->file);

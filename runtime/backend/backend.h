@@ -100,6 +100,8 @@ struct rf_device_ops {
     rf_status (*open)(rf_env *env, rf_device **out, rf_error *err);
     void (*close)(rf_device **device);
     const char *(*describe)(const rf_device *device); /* "NVIDIA H200, sm_90" */
+    /* The same with all that timings depend on: driver, runtime, libraries (which this opens). */
+    const char *(*versions)(const rf_device *device);
 
     /* 256-byte aligned. Waits for nothing that runs; `free` waits for all that runs. */
     rf_status (*alloc)(rf_device *device, size_t bytes, void **out, rf_error *err);

@@ -40,8 +40,8 @@ static rf_status prepare(rf_planner *p, rf_kernel_desc *d, const char *name,
     rf_error why;
     rf_status status = (*kernel)->prepare ? (*kernel)->prepare(d, state, &why) : RF_OK;
     if (status == RF_ERR_UNSUPPORTED && (*kernel)->wanted) {
-        rf_log(p->plan->env, RF_LOG_INFO, "%s '%s': %s.%s refused: %s",
-               rf_op_get(d->args.op)->name, name, backend->name, (*kernel)->name, why.text);
+        rf_log(p->plan->env, RF_LOG_INFO, "%s '%s': %s.%s refused: %s", rf_op_get(d->args.op)->name,
+               name, backend->name, (*kernel)->name, why.text);
         d->no_library = true;
         if ((*kernel = rf_backend_choose(backend, d)))
             return prepare(p, d, name, backend, kernel, state, err);
@@ -64,6 +64,8 @@ static rf_status add_step(rf_planner *p, const rf_graph_node *n, const rf_backen
     rf_kernel_call *call = &plan->calls[plan->n_steps];
     memset(s, 0, sizeof *s);
     desc_of(p, n, &d);
+    if (plan->params.tuner && rf_plan_macs(&d.args))
+        RF_TRY(rf_tuner_choose(plan->params.tuner, &d, &kernel, err));
     *call = (rf_kernel_call){.args = d.args, .n_threads = plan->params.n_threads};
     RF_TRY(prepare(p, &d, n->name, backend, &kernel, &call->state, err));
     s->kernel = kernel;

@@ -16,6 +16,7 @@
 #include "runtime/backend/backend.h"
 #include "runtime/base/str.h"
 #include "runtime/core/graph.h"
+#include "runtime/exec/tune.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -69,6 +70,7 @@ typedef struct rf_plan_params {
     bool exact;
     size_t memory_cap;
     rf_pack_cache *packs;
+    rf_tuner *tuner;   /* chooses kernels by measurement; NULL: by the table */
     rf_device *device; /* of a backend with device_ops, else NULL */
     bool no_library;   /* only own kernels; the planner sets it where a library would do little */
     /* 0: stripes where they pay, > 0: of so many rows wherever possible, < 0: none */

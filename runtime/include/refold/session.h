@@ -27,7 +27,10 @@ typedef struct rf_session_params {
     size_t memory_cap;  /* bytes for weights, arena and scratch together; 0: none */
     int32_t max_plans;  /* shapes kept prepared; 0: 8 */
     bool exact;         /* only kernels that sum every product directly (no Winograd) */
-    void *stream;       /* GPU: the caller's cudaStream_t to enqueue on; NULL: one of its own */
+    bool tune; /* GPU: prepare times every kernel that can run a node (seconds per shape) and
+                  takes the fastest; false: a table decides at once */
+    const char *tune_dir; /* folder where winners are kept for other processes; NULL: nowhere */
+    void *stream;         /* GPU: the caller's cudaStream_t to enqueue on; NULL: one of its own */
 } rf_session_params;
 
 /* Owns: *out belongs to the caller (rf_session_destroy); it holds an owner of the model.
