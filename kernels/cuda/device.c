@@ -70,6 +70,8 @@ rf_status rf_cuda_enter(rf_device *device, rf_error *err)
 static rf_status count_devices(int *n, rf_error *err)
 {
     cudaError_t e = cudaGetDeviceCount(n);
+    if (e != cudaSuccess)
+        (void)cudaGetLastError();
     if (e == cudaErrorInsufficientDriver) {
         int driver = 0;
         (void)cudaDriverGetVersion(&driver);

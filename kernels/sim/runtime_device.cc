@@ -30,10 +30,19 @@ constexpr struct {
 #undef RF_SIM_ERROR
 };
 
-uint64_t number_of(const char *variable, uint64_t otherwise)
+// "5" and "random:5" are 5; the other words choose among orders of threads, which is not ours.
+uint64_t schedule_of_environment()
 {
-    const char *text = getenv(variable);
-    return text && *text ? strtoull(text, nullptr, 0) : otherwise;
+    const char *text = getenv("REFOLD_SIM_SCHED");
+    if (text && !strncmp(text, "random:", 7))
+        text += 7;
+    return text ? strtoull(text, nullptr, 10) : 0;
+}
+
+size_t memory_of_environment()
+{
+    const char *text = getenv("REFOLD_SIM_MEMORY");
+    return text && *text ? strtoull(text, nullptr, 0) : 8ull << 30;
 }
 
 bool sticks(cudaError_t e)
@@ -66,8 +75,7 @@ void count(std::string *text, size_t n, const char *what)
 } // namespace
 
 State::State()
-    : schedule(number_of("REFOLD_SIM_SCHED", 0)), random(schedule),
-      memory_limit(number_of("REFOLD_SIM_MEMORY", 8ull << 30))
+    : schedule(schedule_of_environment()), random(schedule), memory_limit(memory_of_environment())
 {
     legacy.queue = std::make_shared<Queue>();
     legacy.queue->legacy = true;

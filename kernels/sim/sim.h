@@ -5,8 +5,8 @@
  *
  * Environment, read at the first call and at rf_sim_reset:
  *   REFOLD_SIM_SCHED   0 (default): stream work runs only when a wait needs it, in the order in
- *                      which waits need it. Any other number: seed of a random choice among the
- *                      streams (and nodes of a graph) that could go on.
+ *                      which waits need it. Any other number N, or random:N: seed of a random
+ *                      choice among the streams (and nodes of a graph) that could go on.
  *   REFOLD_SIM_MEMORY  bytes of device memory, default 8 GiB.
  *
  * What CUDA leaves undefined ends the process with a line on stderr ("sim: ..."): a host buffer
