@@ -19,7 +19,7 @@ extern "C" {
  */
 /* Enqueues entry(params) on the call's stream. `params` is its parameter struct; it is copied. An
  * empty grid does nothing. More than 48 KiB of shared memory needs rf_cuda_allow_shared before.
- * While a run is recorded, the launch is remembered (graph.c). */
+ * While a run is recorded, the launch is remembered (recording.c). */
 rf_status rf_cuda_launch(const rf_kernel_call *call, const rf_cuda_entry *entry, dim3 grid,
                          dim3 block, size_t shared_bytes, const void *params, rf_error *err);
 /* For prepare: lets the kernel have this much dynamic shared memory. */
@@ -32,7 +32,9 @@ dim3 rf_cuda_grid(const rf_kernel_call *call, int64_t elements, int threads);
  * error that leaves no usable context marks the device lost. */
 rf_status rf_cuda_check(rf_device *device, cudaError_t e, const char *what, rf_error *err);
 #define RF_CUDA(device, expr) RF_TRY(rf_cuda_check((device), (expr), #expr, err))
-/* Makes the device current on this thread; RF_ERR_DEVICE if it is lost. */
+/* RF_ERR_DEVICE if the device is lost. */
+rf_status rf_cuda_alive(rf_device *device, rf_error *err);
+/* The same, and makes it current on this thread. */
 rf_status rf_cuda_enter(rf_device *device, rf_error *err);
 
 rf_cuda_act rf_cuda_act_of(rf_act kind, double alpha, double beta);

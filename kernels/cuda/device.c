@@ -56,19 +56,27 @@ rf_status rf_cuda_check(rf_device *device, cudaError_t e, const char *what, rf_e
                    what, cudaGetErrorString(e));
 }
 
-rf_status rf_cuda_enter(rf_device *device, rf_error *err)
+rf_status rf_cuda_alive(rf_device *device, rf_error *err)
 {
     int lost = atomic_load(&device->lost);
     if (lost)
         return rf_fail(err, RF_ERR_DEVICE,
                        "device %d (%s) is lost after an earlier error: %s; restart the process",
                        device->ordinal, device->props.name, cudaGetErrorString((cudaError_t)lost));
+    return RF_OK;
+}
+
+rf_status rf_cuda_enter(rf_device *device, rf_error *err)
+{
+    RF_TRY(rf_cuda_alive(device, err));
     return rf_cuda_check(device, cudaSetDevice(device->ordinal), "cudaSetDevice", err);
 }
 
 static rf_status count_devices(int *n, rf_error *err)
 {
     cudaError_t e = cudaGetDeviceCount(n);
+    if (e != cudaSuccess)
+        (void)cudaGetLastError();
     if (e == cudaErrorInsufficientDriver) {
         int driver = 0;
         (void)cudaDriverGetVersion(&driver);
@@ -159,6 +167,8 @@ static void close_device(rf_device **device)
     pthread_mutex_lock(&lock);
     if (!--d->n_owners) {
         devices[d->ordinal] = NULL;
+        if (d->uploads && rf_cuda_enter(d, NULL) == RF_OK)
+            (void)rf_cuda_check(d, cudaStreamDestroy(d->uploads), "cudaStreamDestroy", NULL);
         free(d);
     }
     pthread_mutex_unlock(&lock);
@@ -201,11 +211,29 @@ static void free_memory(rf_device *device, void *ptr)
         (void)rf_cuda_check(device, cudaFree(ptr), "cudaFree", NULL);
 }
 
+static rf_status upload_stream(rf_device *device, cudaStream_t *out, rf_error *err)
+{
+    rf_status status = RF_OK;
+    pthread_mutex_lock(&lock);
+    if (!device->uploads)
+        status = rf_cuda_check(device,
+                               cudaStreamCreateWithFlags(&device->uploads, cudaStreamNonBlocking),
+                               "cudaStreamCreateWithFlags", err);
+    *out = device->uploads;
+    pthread_mutex_unlock(&lock);
+    return status;
+}
+
+/* Not cudaMemcpy: that may return before the bytes are there, and orders only with the legacy
+ * stream, whose use would also spoil what other threads capture from blocking streams. */
 static rf_status upload(rf_device *device, void *dst, const void *src, size_t bytes, rf_error *err)
 {
+    cudaStream_t stream;
     RF_TRY(rf_cuda_enter(device, err));
-    return rf_cuda_check(device, cudaMemcpy(dst, src, bytes, cudaMemcpyHostToDevice), "cudaMemcpy",
-                         err);
+    RF_TRY(upload_stream(device, &stream, err));
+    RF_CUDA(device, cudaMemcpyAsync(dst, src, bytes, cudaMemcpyHostToDevice, stream));
+    RF_CUDA(device, cudaStreamSynchronize(stream));
+    return RF_OK;
 }
 
 const rf_device_ops rf_cuda_device_ops = {

@@ -53,17 +53,29 @@ void rf_cuda_record_external(rf_stream *s, bool external)
     s->external = external;
 }
 
+/* A recording that lacks a launch must not be run, whatever CUDA thinks of it. */
+static rf_status check_recorded(const rf_recording *r, rf_error *err)
+{
+    if (r->spoiled)
+        return rf_fail(err, RF_ERR_DEVICE, "a launch or copy failed while it was recorded");
+    return RF_OK;
+}
+
+static rf_status finish(rf_stream *s, rf_recording *r, rf_error *err)
+{
+    RF_TRY(rf_cuda_enter(s->device, err));
+    RF_CUDA(s->device, cudaStreamEndCapture(s->handle, &r->graph));
+    RF_TRY(check_recorded(r, err));
+    RF_CUDA(s->device, cudaGraphInstantiate(&r->exec, r->graph, 0));
+    return RF_OK;
+}
+
 rf_status rf_cuda_record_end(rf_stream *s, rf_recording **out, rf_error *err)
 {
     rf_recording *r = s->recording;
-    *out = NULL;
     s->recording = NULL;
     s->mode = RF_STREAM_RUN;
-    rf_status status = rf_cuda_check(s->device, cudaStreamEndCapture(s->handle, &r->graph),
-                                     "cudaStreamEndCapture", err);
-    if (status == RF_OK)
-        status = rf_cuda_check(s->device, cudaGraphInstantiate(&r->exec, r->graph, 0),
-                               "cudaGraphInstantiate", err);
+    rf_status status = finish(s, r, err);
     if (status != RF_OK)
         rf_cuda_recording_destroy(&r);
     *out = r;
@@ -108,9 +120,17 @@ rf_status rf_cuda_update_begin(rf_stream *s, rf_recording *recording, rf_error *
 {
     RF_TRY(rf_cuda_enter(s->device, err));
     s->recording = recording;
+    recording->spoiled = true;
     s->next_external = 0;
     s->mode = RF_STREAM_UPDATE;
     return RF_OK;
+}
+
+static bool same_launch(const rf_cuda_node *a, const rf_cuda_node *b)
+{
+    return !memcmp(&a->grid, &b->grid, sizeof a->grid) &&
+           !memcmp(&a->block, &b->block, sizeof a->block) && a->shared_bytes == b->shared_bytes &&
+           !memcmp(a->params, b->params, a->entry->params_bytes);
 }
 
 rf_status rf_recording_update(rf_stream *s, const rf_cuda_node *launch, rf_error *err)
@@ -119,10 +139,12 @@ rf_status rf_recording_update(rf_stream *s, const rf_cuda_node *launch, rf_error
     if (s->next_external >= r->n_external || r->external[s->next_external].entry != launch->entry)
         return rf_fail(err, RF_ERR_INTERNAL, "launch %zu (%s) was not recorded", s->next_external,
                        launch->entry->name);
-    rf_cuda_node *n = &r->external[s->next_external++];
+    rf_cuda_node *n = &r->external[s->next_external];
     size_t bytes = launch->entry->params_bytes;
-    if (!memcmp(n->params, launch->params, bytes))
+    if (same_launch(n, launch)) {
+        s->next_external++;
         return RF_OK;
+    }
     struct cudaKernelNodeParams p = {.func = (void *)launch->entry->fn,
                                      .gridDim = launch->grid,
                                      .blockDim = launch->block,
@@ -130,22 +152,32 @@ rf_status rf_recording_update(rf_stream *s, const rf_cuda_node *launch, rf_error
                                      .kernelParams = (void *[]){launch->params}};
     RF_CUDA(s->device, cudaGraphExecKernelNodeSetParams(r->exec, n->node, &p));
     memcpy(n->params, launch->params, bytes);
+    n->grid = launch->grid;
+    n->block = launch->block;
+    n->shared_bytes = launch->shared_bytes;
+    s->next_external++;
     return RF_OK;
 }
 
 rf_status rf_cuda_update_end(rf_stream *s, rf_error *err)
 {
-    size_t n = s->next_external, want = s->recording->n_external;
+    rf_recording *r = s->recording;
+    size_t n = s->next_external;
     s->recording = NULL;
     s->mode = RF_STREAM_RUN;
-    return n == want ? RF_OK
-                     : rf_fail(err, RF_ERR_INTERNAL, "%zu of %zu recorded launches were updated", n,
-                               want);
+    RF_TRY(rf_cuda_alive(s->device, err));
+    if (n != r->n_external)
+        return rf_fail(err, RF_ERR_INTERNAL, "%zu of %zu recorded launches were updated", n,
+                       r->n_external);
+    r->spoiled = false;
+    return RF_OK;
 }
 
 rf_status rf_cuda_replay(rf_stream *s, rf_recording *recording, rf_error *err)
 {
     RF_TRY(rf_cuda_enter(s->device, err));
+    if (recording->spoiled)
+        return rf_fail(err, RF_ERR_INTERNAL, "the recording's last update was not finished");
     RF_CUDA(s->device, cudaGraphLaunch(recording->exec, s->handle));
     return RF_OK;
 }

@@ -36,6 +36,11 @@ void rf_cuda_stream_destroy(rf_stream **stream)
     rf_stream *s = *stream;
     if (!s)
         return;
+    if (s->mode == RF_STREAM_RECORD) { /* a stream that captures cannot be destroyed */
+        rf_recording *unfinished;
+        (void)rf_cuda_record_end(s, &unfinished, NULL);
+        rf_cuda_recording_destroy(&unfinished);
+    }
     bool alive = rf_cuda_enter(s->device, NULL) == RF_OK;
     if (alive && s->close_cudnn)
         s->close_cudnn(s);
@@ -53,8 +58,12 @@ void rf_cuda_stream_destroy(rf_stream **stream)
 rf_status rf_cuda_copy(rf_stream *s, void *dst, const void *src, size_t bytes, rf_error *err)
 {
     RF_TRY(rf_cuda_enter(s->device, err));
-    RF_CUDA(s->device, cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, s->handle));
-    return RF_OK;
+    rf_status status =
+        rf_cuda_check(s->device, cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, s->handle),
+                      "cudaMemcpyAsync", err);
+    if (s->mode == RF_STREAM_RECORD)
+        s->recording->spoiled |= status != RF_OK;
+    return status;
 }
 
 rf_status rf_cuda_wait(rf_stream *s, rf_error *err)
@@ -105,8 +114,14 @@ static rf_status launch_now(rf_stream *s, const rf_cuda_node *l, rf_error *err)
 
 rf_status rf_stream_launch(rf_stream *s, const rf_cuda_node *launch, rf_error *err)
 {
+    RF_TRY(rf_cuda_alive(s->device, err));
     if (s->mode == RF_STREAM_UPDATE)
         return rf_recording_update(s, launch, err);
-    RF_TRY(launch_now(s, launch, err));
-    return s->mode == RF_STREAM_RECORD && s->external ? rf_recording_note(s, launch, err) : RF_OK;
+    rf_status status = launch_now(s, launch, err);
+    if (s->mode != RF_STREAM_RECORD)
+        return status;
+    if (status == RF_OK && s->external)
+        status = rf_recording_note(s, launch, err);
+    s->recording->spoiled |= status != RF_OK;
+    return status;
 }

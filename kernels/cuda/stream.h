@@ -14,7 +14,8 @@ struct rf_device {
     struct cudaDeviceProp props;
     char description[320];
     char versions[448];
-    _Atomic int lost; /* the cudaError_t after which the context is of no more use */
+    _Atomic int lost;     /* the cudaError_t after which the context is of no more use */
+    cudaStream_t uploads; /* made at the first upload, under the lock of device.c */
 };
 
 /* One launch; of a recording also its node in the CUDA graph. */
@@ -34,6 +35,9 @@ struct rf_recording {
     cudaGraphExec_t exec;
     rf_cuda_node *external; /* launches whose pointers may change, in order */
     size_t n_external, capacity;
+    /* While recorded: a launch failed. Afterwards: an update was not finished, so that the launches
+     * have pointers of two runs. */
+    bool spoiled;
 };
 
 struct rf_stream {

@@ -58,6 +58,8 @@ struct DeviceArray {
     {
         EXPECT_EQ(cudaMemcpy(data, v.data(), v.size() * sizeof(float), cudaMemcpyHostToDevice),
                   cudaSuccess);
+        // From pageable memory the call returns when the bytes are staged, not when they are there.
+        EXPECT_EQ(cudaStreamSynchronize(nullptr), cudaSuccess);
     }
     std::vector<float> get() const
     {
