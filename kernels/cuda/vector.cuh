@@ -19,7 +19,7 @@ __device__ __forceinline__ void rf_unpack2(float (&v)[2], uint32_t bits, int32_t
         memcpy(&v[1], &high, 4);
     } else {
         __half2 h;
-        memcpy(&h, &bits, 4);
+        memcpy((void *)&h, &bits, 4);
         float2 f = __half22float2(h);
         v[0] = f.x;
         v[1] = f.y;
