@@ -63,6 +63,7 @@ __device__ __forceinline__ void load_4(float (&v)[4], const void *data, int32_t 
         rf_load_vector(v, data, dtype, i);
     } else if (is_half(dtype) || dtype == RF_I16 || dtype == RF_U16) {
         uint2 u = rf_load((const uint2 *)((const uint16_t *)data + i));
+#pragma unroll
         for (int k = 0; k < 4; k++) {
             uint16_t h = (uint16_t)((k < 2 ? u.x : u.y) >> 16 * (k % 2));
             v[k] = is_half(dtype)    ? rf_widen_half(h, dtype)
@@ -71,6 +72,7 @@ __device__ __forceinline__ void load_4(float (&v)[4], const void *data, int32_t 
         }
     } else {
         uint32_t u = rf_load((const uint32_t *)((const uint8_t *)data + i));
+#pragma unroll
         for (int k = 0; k < 4; k++) {
             uint8_t b = (uint8_t)(u >> 8 * k);
             v[k] = dtype == RF_I8     ? (float)(int8_t)b
@@ -86,6 +88,7 @@ __device__ __forceinline__ void store_4(void *data, int32_t dtype, int64_t i, co
         rf_store_vector(data, dtype, i, v);
     } else if (is_half(dtype) || dtype == RF_I16 || dtype == RF_U16) {
         uint32_t h[4];
+#pragma unroll
         for (int k = 0; k < 4; k++)
             h[k] =
                 is_half(dtype) ? rf_narrow_half(v[k], dtype) : (uint16_t)rf_to_integer(v[k], dtype);
@@ -93,6 +96,7 @@ __device__ __forceinline__ void store_4(void *data, int32_t dtype, int64_t i, co
         rf_store((uint2 *)((uint16_t *)data + i), u);
     } else {
         uint32_t u = 0;
+#pragma unroll
         for (int k = 0; k < 4; k++)
             u |= (uint32_t)(uint8_t)rf_to_integer(v[k], dtype) << 8 * k;
         rf_store((uint32_t *)((uint8_t *)data + i), u);
@@ -178,6 +182,7 @@ __device__ __forceinline__ void read_tile(const rf_cuda_turn_params &p, int64_t 
     for (int j = 0; j < SIDE / ROWS; j++) {
         typename T::Dest d[T::FROM];
         T::turn(s[j], d);
+#pragma unroll
         for (int k = 0; k < T::FROM; k++)
             rf_shared_store(tile + (k * SIDE + lane) * PITCH + j * ROWS + threadIdx.y, d[k]);
     }

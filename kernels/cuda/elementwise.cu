@@ -92,6 +92,7 @@ __device__ __forceinline__ void load_operand(float (&v)[N], const rf_cuda_nd &nd
 {
     if (N > 1 && !nd.strides[k][nd.rank - 1]) {
         float one = rf_load_as_float(nd.data[k], nd.dtype[k], at);
+#pragma unroll
         for (int i = 0; i < N; i++)
             v[i] = one;
     } else {

@@ -47,6 +47,7 @@ __device__ __forceinline__ void rf_load_vector(float (&v)[N], const void *data, 
     if (N == 1) {
         v[0] = rf_load_as_float(data, dtype, i);
     } else if (dtype == RF_F32) {
+#pragma unroll
         for (int k = 0; k < N; k += 4) {
             float4 f = rf_load((const float4 *)((const float *)data + i + k));
             memcpy(v + k, &f, 16);
@@ -60,6 +61,7 @@ __device__ __forceinline__ void rf_load_vector(float (&v)[N], const void *data, 
             uint4 u = rf_load((const uint4 *)((const uint16_t *)data + i));
             memcpy(bits, &u, sizeof bits);
         }
+#pragma unroll
         for (int k = 0; k + 1 < N; k += 2) {
             float two[2];
             rf_unpack2(two, bits[k / 2], dtype);
@@ -76,6 +78,7 @@ __device__ __forceinline__ void rf_store_vector(void *data, int32_t dtype, int64
     if (N == 1) {
         rf_store_from_float(data, dtype, i, v[0]);
     } else if (dtype == RF_F32) {
+#pragma unroll
         for (int k = 0; k < N; k += 4) {
             float4 f;
             memcpy(&f, v + k, 16);
@@ -83,6 +86,7 @@ __device__ __forceinline__ void rf_store_vector(void *data, int32_t dtype, int64
         }
     } else {
         uint32_t bits[(N + 1) / 2];
+#pragma unroll
         for (int k = 0; k + 1 < N; k += 2)
             bits[k / 2] = rf_pack2(v[k], v[k + 1], dtype);
         if (N == 4) {
