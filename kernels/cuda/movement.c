@@ -123,41 +123,6 @@ static rf_status run_reshape(const rf_kernel_call *call, rf_error *err)
     return rf_cuda_copy_tensor(call, y, &view, err);
 }
 
-/* Both tensors as (N, C, dy, dx, H, W): `fine` has the large image, `coarse` the many channels. */
-static void shuffle_views(const rf_tensor *fine, const rf_tensor *coarse, int64_t r,
-                          rf_tensor *out_fine, rf_tensor *out_coarse)
-{
-    const int64_t *f = fine->strides, *c = coarse->strides;
-    *out_fine = (rf_tensor){
-        .data = fine->data,
-        .dtype = fine->dtype,
-        .rank = 6,
-        .dims = {fine->dims[0], fine->dims[1], r, r, coarse->dims[2], coarse->dims[3]},
-        .strides = {f[0], f[1], f[2], f[3], f[2] * r, f[3] * r},
-    };
-    *out_coarse = *out_fine;
-    out_coarse->data = coarse->data;
-    out_coarse->dtype = coarse->dtype;
-    memcpy(out_coarse->strides, (int64_t[]){c[0], c[1] * r * r, c[1] * r, c[1], c[2], c[3]},
-           6 * sizeof(int64_t));
-}
-
-static rf_status run_shuffle(const rf_kernel_call *call, rf_error *err)
-{
-    rf_tensor fine, coarse;
-    shuffle_views(call->args.out[0], call->args.in[0], call->args.attrs->pixel_shuffle.factor,
-                  &fine, &coarse);
-    return rf_cuda_copy_tensor(call, &fine, &coarse, err);
-}
-
-static rf_status run_unshuffle(const rf_kernel_call *call, rf_error *err)
-{
-    rf_tensor fine, coarse;
-    shuffle_views(call->args.in[0], call->args.out[0], call->args.attrs->pixel_unshuffle.factor,
-                  &fine, &coarse);
-    return rf_cuda_copy_tensor(call, &coarse, &fine, err);
-}
-
 /* ---- pad ---------------------------------------------------------------------------------------
  */
 
@@ -325,8 +290,6 @@ ROW(slice_row, RF_OP_SLICE, run_slice)
 ROW(concat_row, RF_OP_CONCAT, run_concat)
 ROW(split_row, RF_OP_SPLIT, run_split)
 ROW(reshape_row, RF_OP_RESHAPE, run_reshape, .scratch = reshape_scratch)
-ROW(shuffle_row, RF_OP_PIXEL_SHUFFLE, run_shuffle)
-ROW(unshuffle_row, RF_OP_PIXEL_UNSHUFFLE, run_unshuffle)
 
 static const rf_kernel pad_row = {
     .op = RF_OP_PAD,
@@ -346,6 +309,6 @@ static const rf_kernel gather_row = {
 };
 
 const rf_kernel *const rf_cuda_rows_movement[] = {
-    &transpose_row, &expand_row,  &crop_like_row, &slice_row, &concat_row, &split_row,
-    &reshape_row,   &shuffle_row, &unshuffle_row, &pad_row,   &gather_row, NULL,
+    &transpose_row, &expand_row,  &crop_like_row, &slice_row,  &concat_row,
+    &split_row,     &reshape_row, &pad_row,       &gather_row, NULL,
 };
