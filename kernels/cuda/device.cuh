@@ -183,6 +183,51 @@ __device__ __forceinline__ void rf_store_from_float(void *data, int32_t dtype, i
         rf_store((float *)data + i, v);
 }
 
+/* The same for integer dtypes; u64 keeps its bits, bool is 0 or 1. Stores keep the low bits. */
+__device__ __forceinline__ int64_t rf_load_integer(const void *data, int32_t dtype, int64_t i)
+{
+    switch (dtype) {
+    case RF_I8:
+        return rf_load((const int8_t *)data + i);
+    case RF_U8:
+        return rf_load((const uint8_t *)data + i);
+    case RF_I16:
+        return rf_load((const int16_t *)data + i);
+    case RF_U16:
+        return rf_load((const uint16_t *)data + i);
+    case RF_I32:
+        return rf_load((const int32_t *)data + i);
+    case RF_U32:
+        return rf_load((const uint32_t *)data + i);
+    case RF_BOOL:
+        return rf_load((const uint8_t *)data + i) != 0;
+    default:
+        return rf_load((const int64_t *)data + i);
+    }
+}
+__device__ __forceinline__ void rf_store_integer(void *data, int32_t dtype, int64_t i, int64_t v)
+{
+    switch (dtype) {
+    case RF_I8:
+    case RF_U8:
+        rf_store((uint8_t *)data + i, (uint8_t)v);
+        break;
+    case RF_I16:
+    case RF_U16:
+        rf_store((uint16_t *)data + i, (uint16_t)v);
+        break;
+    case RF_I32:
+    case RF_U32:
+        rf_store((uint32_t *)data + i, (uint32_t)v);
+        break;
+    case RF_BOOL:
+        rf_store((uint8_t *)data + i, (uint8_t)(v != 0));
+        break;
+    default:
+        rf_store((int64_t *)data + i, v);
+    }
+}
+
 /* Sum (max) over the warp; every lane gets it. The order is the same on every run. */
 __device__ __forceinline__ float rf_warp_sum(float v)
 {
@@ -237,22 +282,27 @@ __device__ __forceinline__ void rf_nd_offsets(const rf_cuda_nd &nd, int64_t i, i
 {
     for (int k = 0; k < N; k++)
         at[k] = 0;
+    if (!nd.rank)
+        return;
     if (nd.elements <= INT32_MAX) { /* 64-bit division costs some 50 instructions */
         uint32_t left = (uint32_t)i;
-        for (int d = nd.rank - 1; d >= 0; d--) {
+        for (int d = nd.rank - 1; d > 0; d--) {
             uint32_t dim = (uint32_t)nd.dims[d], q = left / dim, r = left - q * dim;
             for (int k = 0; k < N; k++)
                 at[k] += r * nd.strides[k][d];
             left = q;
         }
-        return;
+        i = left;
+    } else {
+        for (int d = nd.rank - 1; d > 0; d--) {
+            int64_t q = i / nd.dims[d], r = i - q * nd.dims[d];
+            for (int k = 0; k < N; k++)
+                at[k] += r * nd.strides[k][d];
+            i = q;
+        }
     }
-    for (int d = nd.rank - 1; d >= 0; d--) {
-        int64_t q = i / nd.dims[d], r = i - q * nd.dims[d];
-        for (int k = 0; k < N; k++)
-            at[k] += r * nd.strides[k][d];
-        i = q;
-    }
+    for (int k = 0; k < N; k++)
+        at[k] += i * nd.strides[k][0];
 }
 
 /* Index of this thread in a one-dimensional grid, and the step of a grid-stride loop. */
