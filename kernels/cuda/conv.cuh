@@ -68,7 +68,7 @@ __device__ __forceinline__ void conv_load(const void *data, int64_t at, float (&
     for (int k = 0; k < N; k += PER) {
         const uint4 raw = rf_load((const uint4 *)((const T *)data + at + k));
         T part[PER];
-        memcpy(part, &raw, 16);
+        memcpy((void *)part, &raw, 16);
 #pragma unroll
         for (int e = 0; e < PER; e++)
             v[k + e] = rf_to_float(part[e]);

@@ -39,6 +39,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
     p->multiProcessorCount = 2;
     p->maxThreadsPerMultiProcessor = 2048;
     p->sharedMemPerBlockOptin = 227 * 1024;
+    p->sharedMemPerMultiprocessor = 228 * 1024;
     return cudaSuccess;
 }
 cudaError_t cudaGetLastError()
