@@ -90,7 +90,7 @@ __device__ __forceinline__ void conv_store(void *data, int64_t at, const float (
     }
 }
 
-// Sums of channels c.. of one pixel, c + N <= all channels if `vectors`, are finished and stored.
+// Finishes and stores the sums of channels c, c + 1, ... < c_end of one pixel.
 template <int N>
 __device__ __forceinline__ void conv_store_strided(const rf_cuda_conv_out &out, int64_t n,
                                                    int32_t c, int32_t c_end, int64_t y, int64_t x,
@@ -108,5 +108,20 @@ __device__ __forceinline__ void conv_store_strided(const rf_cuda_conv_out &out, 
     for (int k = 0; k < N; k++)
         if (c + k < c_end)
             rf_store_from_float(out.y.data, out.y.dtype, to + k * out.y.c, v[k]);
+}
+
+// The same where out.vectors says so: N channels that all exist, y (and res) of type T.
+template <class T, int N>
+__device__ __forceinline__ void conv_store_vectors(const rf_cuda_conv_out &out, int64_t n,
+                                                   int32_t c, int64_t y, int64_t x, float (&v)[N])
+{
+    float r[N];
+#pragma unroll
+    for (int k = 0; k < N; k++)
+        r[k] = 0;
+    if (out.res.data)
+        conv_load<T>(out.res.data, conv_offset(out.res, n, c, y, x), r);
+    conv_finish(out, v, r);
+    conv_store<T>(out.y.data, conv_offset(out.y, n, c, y, x), v);
 }
 #endif

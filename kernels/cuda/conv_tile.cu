@@ -359,17 +359,10 @@ template <class T, int G, int PX, int K> struct FmaTile {
             v[2] += bias.z;
             v[3] += bias.w;
         }
-        if (!p.out.vectors) {
+        if (p.out.vectors)
+            conv_store_vectors<float>(p.out, at.tile.image, c, pixel.y, pixel.x, v);
+        else
             conv_store_strided(p.out, at.tile.image, c, at.end, pixel.y, pixel.x, v);
-            return;
-        }
-        float r[4] = {0, 0, 0, 0};
-        if (p.out.res.data)
-            conv_load<float>(p.out.res.data,
-                             conv_offset(p.out.res, at.tile.image, c, pixel.y, pixel.x), r);
-        conv_finish(p.out, v, r);
-        conv_store<float>(p.out.y.data, conv_offset(p.out.y, at.tile.image, c, pixel.y, pixel.x),
-                          v);
     }
 
     __device__ __forceinline__ void store(const Params &p, const Place &at)
