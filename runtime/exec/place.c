@@ -53,8 +53,6 @@ static rf_status add_step(rf_planner *p, const rf_graph_node *n, const rf_backen
     memcpy(s->in, n->in, sizeof s->in);
     memcpy(s->out, n->out, sizeof s->out);
     *call = (rf_kernel_call){.args = d.args, .n_threads = plan->params.n_threads};
-    if (kernel->prepare)
-        RF_TRY(kernel->prepare(&d, &call->state, err));
     plan->macs += s->macs;
     plan->n_steps++;
     return RF_OK;
@@ -249,6 +247,25 @@ static void judge_library(rf_planner *p)
             wanted += macs;
     }
     plan->params.no_library |= wanted * 10 < all;
+}
+
+rf_status rf_planner_prepare(rf_planner *p, rf_error *err)
+{
+    rf_plan *plan = p->plan;
+    for (size_t i = 0; i < plan->n_steps; i++) {
+        const rf_plan_step *s = &plan->steps[i];
+        rf_kernel_call *call = &plan->calls[i];
+        void *state = NULL;
+        if (s->borrowed) {
+            call->state = s->owner < 0 ? NULL : plan->calls[s->owner].state;
+            continue;
+        }
+        const rf_kernel_desc d = rf_plan_desc(plan, &call->args);
+        if (s->kernel->prepare)
+            RF_TRY(s->kernel->prepare(&d, &state, err));
+        call->state = state;
+    }
+    return RF_OK;
 }
 
 rf_status rf_planner_place(rf_planner *p, rf_error *err)

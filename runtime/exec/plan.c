@@ -102,6 +102,20 @@ rf_status rf_planner_new_value(rf_planner *p, const rf_tensor *like, rf_value *o
     return RF_OK;
 }
 
+/* Everything counted so far, with the weights that are packed already, for this shape or another.
+ */
+static rf_status check_cap(const rf_plan *plan, const char *exact, rf_error *err)
+{
+    size_t total = rf_plan_memory(plan) + plan->const_bytes +
+                   (plan->params.packs ? rf_pack_cache_bytes(plan->params.packs) : 0);
+    if (plan->params.memory_cap && total > plan->params.memory_cap)
+        return rf_fail(err, RF_ERR_MEMORY,
+                       "this shape needs %s%zu bytes (weights, activations, scratch), the cap is "
+                       "%zu",
+                       exact, total, plan->params.memory_cap);
+    return RF_OK;
+}
+
 static rf_status build(rf_planner *p, const rf_tensor *inputs, rf_error *err)
 {
     rf_plan *plan = p->plan;
@@ -115,18 +129,10 @@ static rf_status build(rf_planner *p, const rf_tensor *inputs, rf_error *err)
     rf_planner_layouts(p);
     rf_planner_descs(p);
     RF_TRY(rf_planner_place(p, err));
-    return rf_planner_memory(p, err);
-}
-
-static rf_status check_cap(const rf_plan *plan, rf_error *err)
-{
-    size_t total = rf_plan_memory(plan) + plan->const_bytes +
-                   (plan->params.packs ? rf_pack_cache_bytes(plan->params.packs) : 0);
-    if (plan->params.memory_cap && total > plan->params.memory_cap)
-        return rf_fail(err, RF_ERR_MEMORY,
-                       "this shape needs %zu bytes (weights, activations, scratch), the cap is %zu",
-                       total, plan->params.memory_cap);
-    return RF_OK;
+    RF_TRY(rf_planner_memory(p, err));
+    RF_TRY(check_cap(plan, "at least ", err));
+    RF_TRY(rf_planner_prepare(p, err));
+    return check_cap(plan, "", err);
 }
 
 rf_status rf_plan_create(const rf_graph *graph, const rf_tensor *inputs, int n_inputs,
@@ -150,7 +156,6 @@ rf_status rf_plan_create(const rf_graph *graph, const rf_tensor *inputs, int n_i
         if (graph->values[v].blob)
             plan->const_bytes += rf_tensor_bytes(&graph->values[v].desc);
     RF_TRY_DONE(build(&planner, inputs, err));
-    RF_TRY_DONE(check_cap(plan, err));
     *out = plan;
     plan = NULL;
 done:

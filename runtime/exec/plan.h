@@ -48,7 +48,8 @@ typedef struct rf_plan_step {
     size_t scratch_bytes;
     int32_t chain;      /* > 1: this and the next chain - 1 steps run as one call */
     bool striped;       /* some rows of a node: its tensors are views */
-    bool borrowed;      /* the kernel's state belongs to another step */
+    bool borrowed;      /* the kernel's state, if it has one, belongs to another step */
+    int32_t owner;      /* borrowed: that step, an earlier one; -1: there is no state */
     int32_t first_view; /* striped: a view for every bit of view_inputs, then one for out[0] */
     uint32_t view_inputs;
 } rf_plan_step;
@@ -128,7 +129,8 @@ void rf_planner_layouts(rf_planner *p);
 void rf_planner_descs(rf_planner *p);
 /* Adds a value with the description of `like`. */
 rf_status rf_planner_new_value(rf_planner *p, const rf_tensor *like, rf_value *out, rf_error *err);
-/* Chooses kernels and emits the steps, inserting layout copies where nobody can do without. */
+/* Chooses kernels and emits the steps, inserting layout copies where nobody can do without. Their
+ * states are made later (rf_planner_prepare). */
 rf_status rf_planner_place(rf_planner *p, rf_error *err);
 /* Replaces runs of steps on large maps by stripes (stripes.c). */
 rf_status rf_planner_stripes(rf_planner *p, rf_error *err);
@@ -138,6 +140,9 @@ rf_kernel_desc rf_plan_desc(const rf_plan *plan, const rf_op_args *args);
 void rf_plan_step_views(rf_plan *plan, const rf_plan_step *step, rf_op_args *args);
 /* Lifetimes, in-place reuse, offsets. */
 rf_status rf_planner_memory(rf_planner *p, rf_error *err);
+/* Makes the kernels' states, which is where weights are packed: last, when all else is known to fit
+ * into the memory cap. */
+rf_status rf_planner_prepare(rf_planner *p, rf_error *err);
 
 /* Multiply-adds of one node. */
 int64_t rf_plan_macs(const rf_op_args *args);

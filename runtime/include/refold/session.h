@@ -23,7 +23,8 @@ typedef struct rf_session_params {
     const char *device; /* "auto" (or NULL): the fastest there is, logged; "cpu", "ref", "cuda" */
     rf_dtype precision; /* RF_F32 (default) or RF_BF16: storage of activations and weights */
     int32_t n_threads;  /* 0: all cores this process may use; at most 1024 */
-    size_t memory_cap;  /* bytes for weights, arena and scratch together; 0: none */
+    size_t memory_cap;  /* bytes for weights, arena and scratch together; 0: none. What is too large
+                           even without packed weights is refused before they are made */
     int32_t max_plans;  /* shapes kept prepared; 0: 8 */
     bool exact;         /* only kernels that sum every product directly (no Winograd) */
 } rf_session_params;
