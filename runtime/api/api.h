@@ -35,6 +35,7 @@ struct rf_session {
     uint64_t clock;
     void *arena;
     size_t arena_bytes;
+    int run_state; /* RF_RUN_*; other threads change it (rf_session_cancel) */
     rf_profile *profile, *paused_profile;
     rf_str text; /* what explain and profile_json returned last */
 };

@@ -292,8 +292,8 @@ static rf_status unstage(const rf_tensor *user, const rf_tensor *dense, rf_error
     return rf_backend_choose(rf_backend_find("ref"), &any)->run(&call, err);
 }
 
-rf_status rf_session_run(rf_session *s, const rf_tensor *inputs, int n_inputs,
-                         const rf_tensor *outputs, int n_outputs, rf_error *err)
+static rf_status run(rf_session *s, const rf_tensor *inputs, int n_inputs, const rf_tensor *outputs,
+                     int n_outputs, rf_error *err)
 {
     bool cached;
     RF_TRY(check_inputs(s, inputs, n_inputs, err));
@@ -318,7 +318,8 @@ rf_status rf_session_run(rf_session *s, const rf_tensor *inputs, int n_inputs,
         RF_TRY_DONE(check_output(s, i, &outputs[i], err));
         RF_TRY_DONE(stage(s, &outputs[i], RF_MAX_IN + i, false, &st, err));
     }
-    RF_TRY_DONE(rf_plan_run(s->current, s->arena, st.ends, st.ends + RF_MAX_IN, s->profile, err));
+    RF_TRY_DONE(rf_plan_run(s->current, s->arena, st.ends, st.ends + RF_MAX_IN, s->profile,
+                            &s->run_state, err));
     for (int i = 0; i < n_outputs; i++)
         if (st.memory[RF_MAX_IN + i])
             RF_TRY_DONE(unstage(&outputs[i], &st.ends[RF_MAX_IN + i], err));
@@ -327,6 +328,22 @@ done:
         if (st.memory[i])
             rf_free(s->model->env, st.memory[i], rf_tensor_bytes(&st.ends[i]));
     return status;
+}
+
+rf_status rf_session_run(rf_session *s, const rf_tensor *inputs, int n_inputs,
+                         const rf_tensor *outputs, int n_outputs, rf_error *err)
+{
+    __atomic_store_n(&s->run_state, RF_RUN_GOING_ON, __ATOMIC_SEQ_CST);
+    rf_status status = run(s, inputs, n_inputs, outputs, n_outputs, err);
+    __atomic_store_n(&s->run_state, RF_RUN_NONE, __ATOMIC_SEQ_CST);
+    return status;
+}
+
+void rf_session_cancel(rf_session *s)
+{
+    int going_on = RF_RUN_GOING_ON;
+    __atomic_compare_exchange_n(&s->run_state, &going_on, RF_RUN_CANCELLED, false, __ATOMIC_SEQ_CST,
+                                __ATOMIC_RELAXED);
 }
 
 static rf_status finish_text(rf_session *s, const char **out, rf_error *err)

@@ -103,10 +103,15 @@ bool rf_plan_matches(const rf_plan *plan, const rf_tensor *inputs, int n_inputs)
 size_t rf_plan_memory(const rf_plan *plan);
 
 typedef struct rf_profile rf_profile;
+/* Whether a run is going on, and wanted. Another thread may change it: an int, read and written
+ * with
+ * __atomic builtins, because C++ of this age cannot include <stdatomic.h>. */
+enum { RF_RUN_NONE, RF_RUN_GOING_ON, RF_RUN_CANCELLED };
 /* `arena` holds rf_plan_memory(plan) bytes, 64-byte aligned. Tensors must be dense (strides of the
- * plan's own tensors). profile may be NULL. */
+ * plan's own tensors). profile may be NULL. `state` is looked at before every step; may be NULL.
+ * Fails: RF_ERR_CANCELLED when it has become RF_RUN_CANCELLED, and as kernels do. */
 rf_status rf_plan_run(rf_plan *plan, void *arena, const rf_tensor *inputs, const rf_tensor *outputs,
-                      rf_profile *profile, rf_error *err);
+                      rf_profile *profile, const int *state, rf_error *err);
 /* Shape of graph output i (contiguous). */
 const rf_tensor *rf_plan_output(const rf_plan *plan, int i);
 void rf_plan_explain(const rf_plan *plan, rf_str *out);

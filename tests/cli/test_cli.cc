@@ -313,6 +313,36 @@ TEST_F(Cli, AFailedRunLeavesTheOldOutputAndNoPieces)
                    {"x.safetensors"});
 }
 
+// Starts argv[3..], sends signal argv[1] as soon as file argv[2] is there, and prints how it ended.
+const char INTERRUPT[] = R"(
+import os, signal, subprocess, sys, time
+default = lambda: [signal.signal(s, signal.SIG_DFL) for s in (signal.SIGINT, signal.SIGTERM)]
+p = subprocess.Popen(sys.argv[3:], preexec_fn=default)
+while p.poll() is None and not os.path.exists(sys.argv[2]):
+    time.sleep(0.01)
+time.sleep(0.2) # into the next picture
+p.send_signal(int(sys.argv[1]))
+print(p.wait())
+)";
+
+TEST_F(Cli, AnInterruptedRunEndsByItsOwnWayOut)
+{
+    std::string in = folder("in");
+    picture("in/a.png", 20, 20);
+    picture("in/b.png", 700, 700); // many seconds on the reference backend
+    picture("in/c.png", 20, 20);
+    for (int number : {2, 15}) { // SIGINT, SIGTERM
+        std::string out = dir_ / ("out" + std::to_string(number));
+        CommandResult r =
+            run_command({"python3", "-c", INTERRUPT, std::to_string(number), out + "/a.png",
+                         binary(), "run", "-m", model(), "--device", "ref", in, "-o", out});
+        EXPECT_EQ(r.out, std::to_string(128 + number) + "\n") << "negative: killed. " << r.err;
+        EXPECT_EQ(list(out), std::vector<std::string>{"a.png"});
+        EXPECT_NE(r.err.find("of 3 images were not run"), std::string::npos) << r.err;
+        expect_size(out + "/a.png", 20, 20);
+    }
+}
+
 TEST_F(Cli, OneBadImageDoesNotStopTheOthers)
 {
     std::string in = folder("in"), out = dir_ / "out";

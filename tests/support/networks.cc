@@ -384,7 +384,7 @@ Array run_planned(const rf_graph *graph, Array input, const rf_plan_params &para
     Array out(std::vector<int64_t>(shape->dims, shape->dims + shape->rank));
     rf_tensor y = out.view();
     void *arena = aligned_alloc(64, (rf_plan_memory(plan) + 64) / 64 * 64);
-    EXPECT_EQ(rf_plan_run(plan, arena, &in, &y, nullptr, &err), RF_OK) << err.text;
+    EXPECT_EQ(rf_plan_run(plan, arena, &in, &y, nullptr, nullptr, &err), RF_OK) << err.text;
     free(arena);
     rf_plan_destroy(&plan);
     return out;

@@ -55,6 +55,17 @@ bool cli_session(const struct model_options *o, rf_model *model, rf_session **ou
 /* Monotonic seconds. */
 double cli_now(void);
 
+/* ---- signals (interrupt.c) ---- */
+/* From now on SIGINT and SIGTERM set a mark and cancel the session's run instead of killing. */
+void cli_catch_interrupts(void);
+/* The session whose runs they cancel; NULL: none (before it is destroyed). */
+void cli_cancel_on_interrupt(rf_session *session);
+/* 0, or the exit code of a command that was stopped: 128 + the signal. */
+int cli_interrupted(void);
+/* rf_session_run, unless the command was stopped: then RF_ERR_CANCELLED. */
+rf_status cli_run(rf_session *session, const rf_tensor *inputs, int n_in, const rf_tensor *outputs,
+                  int n_out, rf_error *err);
+
 /* ---- files (files.c) ---- */
 struct file_list {
     char **paths;

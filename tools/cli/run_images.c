@@ -189,6 +189,11 @@ bool run_images(const struct run_options *o, const struct file_list *outputs, rf
     struct tiling tiling = tiling_of(o, model);
     progress_begin(&bar, "images", o->images.n);
     for (int i = 0; i < o->images.n; i++) {
+        if (cli_interrupted()) {
+            ok = cli_failf("interrupted: %d of %d images were not run", o->images.n - i,
+                           o->images.n) == EXIT_OK;
+            break;
+        }
         json_array_append_new(
             done, run_one(o, session, o->images.paths[i], outputs->paths[i], &tiling, &ok));
         progress_step(&bar);

@@ -74,7 +74,7 @@ static rf_status run(rf_session *session, const rf_model *model, struct ends *e,
             status = rf_buffer_alloc(out, err);
         e->outputs[e->n_out] = out->tensor;
     }
-    return status == RF_OK ? rf_session_run(session, e->inputs, e->n_in, e->outputs, e->n_out, err)
+    return status == RF_OK ? cli_run(session, e->inputs, e->n_in, e->outputs, e->n_out, err)
                            : status;
 }
 

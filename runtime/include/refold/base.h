@@ -46,7 +46,7 @@ typedef enum rf_status {
     RF_ERR_MEMORY = 4,      /* allocation failed or a memory cap would be exceeded */
     RF_ERR_IO = 5,          /* the operating system refused a read or write */
     RF_ERR_DEVICE = 6,      /* device missing or lost */
-    RF_ERR_CANCELLED = 7,   /* the caller's callback asked to stop */
+    RF_ERR_CANCELLED = 7,   /* rf_session_cancel stopped a run */
     RF_ERR_INTERNAL = 8     /* a bug in Refold */
 } rf_status;
 

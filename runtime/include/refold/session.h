@@ -3,9 +3,9 @@
  * Sessions: one stream of runs of a model on a device. Planning happens in prepare (or in the first
  * run of a shape); runs of a known shape only execute.
  *
- * Threads: one session belongs to one thread at a time; any number of sessions of one model may run
- * on different threads. Fork: safe before the first session of the process; afterwards the child
- * must exec (OpenMP's pool does not survive a fork).
+ * Threads: one session belongs to one thread at a time (but for rf_session_cancel); any number of
+ * sessions of one model may run on different threads. Fork: safe before the first session of the
+ * process; afterwards the child must exec (OpenMP's pool does not survive a fork).
  */
 #ifndef REFOLD_SESSION_H
 #define REFOLD_SESSION_H
@@ -58,10 +58,19 @@ RF_API RF_NODISCARD rf_status rf_session_output(const rf_session *session, int i
 /* Runs. `outputs` are caller-owned with data set, dims as rf_session_output says; any strides.
  * Inputs are only read, and must not overlap outputs. Prepares first if the shape is new (so
  * prepare beforehand to keep planning out of the latency). On failure outputs hold undefined
- * elements. */
+ * elements. Fails: as rf_session_prepare, RF_ERR_ARGUMENT for outputs that do not fit,
+ * RF_ERR_CANCELLED after rf_session_cancel. */
 RF_API RF_NODISCARD rf_status rf_session_run(rf_session *session, const rf_tensor *inputs,
                                              int n_inputs, const rf_tensor *outputs, int n_outputs,
                                              rf_error *err);
+
+/* Stops the run of this session that is going on: it returns RF_ERR_CANCELLED before its next step
+ * (one op, or some rows of one; planning inside of a run is finished first). A run is going on from
+ * the call of rf_session_run to its return. With no run going on, or when its last step has begun,
+ * nothing happens, and later runs are not touched. The session stays as usable as before.
+ * Threads: any, beside any call on the session but rf_session_destroy; also from a signal handler.
+ */
+RF_API void rf_session_cancel(rf_session *session);
 
 /* Which kernel each step of the last prepared shape got and why, one line each. The text belongs
  * to the session and lives until the next call on it. */
