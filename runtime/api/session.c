@@ -209,20 +209,19 @@ static rf_status check_inputs(const rf_session *s, const rf_tensor *inputs, int 
 rf_status rf_session_prepare(rf_session *s, const rf_tensor *inputs, int n_inputs,
                              rf_plan_info *out, rf_error *err)
 {
-    bool cached;
+    rf_plan_info info = {0};
+    if (out) /* a wrong size is told before the work */
+        RF_TRY(rf_params_give(&info, sizeof info, out, "rf_plan_info", err));
     RF_TRY(check_inputs(s, inputs, n_inputs, err));
-    RF_TRY(select_plan(s, inputs, n_inputs, &cached, err));
+    RF_TRY(select_plan(s, inputs, n_inputs, &info.cached, err));
     const rf_plan *p = s->current;
-    size_t weights = p->const_bytes + rf_pack_cache_bytes(s->model->packs);
-    if (out)
-        *out = (rf_plan_info){.peak_bytes = rf_plan_memory(p) + weights,
-                              .arena_bytes = p->arena_bytes,
-                              .scratch_bytes = p->scratch_bytes,
-                              .weight_bytes = weights,
-                              .macs = p->macs,
-                              .n_steps = (int32_t)p->n_steps,
-                              .cached = cached};
-    return RF_OK;
+    info.weight_bytes = p->const_bytes + rf_pack_cache_bytes(s->model->packs);
+    info.arena_bytes = p->arena_bytes;
+    info.scratch_bytes = p->scratch_bytes;
+    info.peak_bytes = p->arena_bytes + p->scratch_bytes + info.weight_bytes;
+    info.macs = p->macs;
+    info.n_steps = (int32_t)p->n_steps;
+    return out ? rf_params_give(&info, sizeof info, out, "rf_plan_info", err) : RF_OK;
 }
 
 static rf_status need_plan(const rf_session *s, rf_error *err)

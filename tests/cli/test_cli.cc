@@ -5,6 +5,7 @@
 #include "tests/cli/fixture.h"
 
 #include <cmath>
+#include <cmath>
 #include <cstring>
 
 using namespace rft;
@@ -69,7 +70,7 @@ TEST_F(Cli, RunsOnNpyTensors)
     rf_tensor t = x.view();
     rf_error err;
     Model m = load_file(model());
-    rf_io_info in, out;
+    rf_io_info in = {sizeof in}, out = {sizeof out};
     ASSERT_EQ(rf_model_input(m.get(), 0, &in, &err), RF_OK);
     ASSERT_EQ(rf_model_output(m.get(), 0, &out, &err), RF_OK);
     ASSERT_EQ(rf_npy_write((dir_ / "x.npy").c_str(), &t, &err), RF_OK) << err.text;
@@ -293,6 +294,26 @@ TEST_F(Cli, BadImagesAreNamedAndLeaveNoOutput)
     write_file(dir_ / "text.png", "no picture");
     refused(dir_ / "text.png", {"text.png"});
     refused(picture("small.png", 12, 30), {"small.png", "13", "12"});
+}
+
+TEST_F(Cli, InfoTellsOfWeightsThatAreNotFinite)
+{
+    Json good = parse(expect(0, {"info", "-m", model(), "--json"}).out);
+    EXPECT_EQ(number(good, "nonfinite"), 0);
+    EXPECT_TRUE(json_is_null(at(good, "first_nonfinite")));
+    std::string bytes = dea_net_safetensors(8);
+    overwrite(bytes, "mix2.conv.bias", 2, NAN);
+    write_file(dir_ / "nan.safetensors", bytes);
+    CommandResult r = expect(0, {"info", "-m", dir_ / "nan.safetensors", "--json"});
+    Json bad = parse(r.out);
+    EXPECT_EQ(number(bad, "nonfinite"), 2);
+    EXPECT_STREQ(json_string_value(at(bad, "first_nonfinite")), "mix2.conv.bias");
+    EXPECT_NE(r.err.find("warning"), std::string::npos) << r.err;
+    EXPECT_NE(expect(0, {"info", "-m", dir_ / "nan.safetensors"}).out.find("mix2.conv.bias"),
+              std::string::npos);
+    expect(0, {"fold", "-m", dir_ / "nan.safetensors", "-o", dir_ / "own.safetensors"});
+    EXPECT_TRUE(json_is_null(
+        at(parse(expect(0, {"info", "-m", dir_ / "own.safetensors", "--json"}).out), "nonfinite")));
 }
 
 TEST_F(Cli, AFailedRunLeavesTheOldOutputAndNoPieces)

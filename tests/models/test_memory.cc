@@ -12,7 +12,7 @@ namespace
 rf_plan_info prepare(const Session &s, const Array &x, rf_status expected = RF_OK,
                      rf_error *err = nullptr)
 {
-    rf_plan_info info = {};
+    rf_plan_info info = {sizeof info};
     rf_error mine;
     rf_tensor shape = x.shape();
     rf_status status = rf_session_prepare(s.get(), &shape, 1, &info, err ? err : &mine);

@@ -120,6 +120,18 @@ std::string dea_net_safetensors(int base, bool (*keep)(const std::string &name))
     return length + header + data;
 }
 
+void overwrite(std::string &file, const std::string &name, size_t n, float value)
+{
+    uint64_t header;
+    memcpy(&header, file.data(), 8);
+    const char *const offsets = "\"data_offsets\":[";
+    size_t at = file.find(offsets, file.find("\"" + name + "\":{"));
+    ASSERT_LT(at, 8 + header) << name;
+    at = 8 + header + std::stoull(file.substr(at + strlen(offsets)));
+    for (size_t i = 0; i < n; i++)
+        memcpy(&file[at + i * sizeof value], &value, sizeof value);
+}
+
 rf_attr ints(const char *key, std::vector<int64_t> values)
 {
     rf_attr a = {};

@@ -49,6 +49,7 @@ int cli_fail(const rf_error *err);
 int cli_failf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Loads the model; unfolded keeps training branches. On failure prints and returns false. */
 bool cli_load(const struct model_options *o, bool unfolded, rf_model **out);
+bool cli_info(const rf_model *model, rf_model_info *out);
 /* Without --memory-cap, the memory that is free now is the cap: a refusal is better than a process
  * that the kernel kills. */
 bool cli_session(const struct model_options *o, rf_model *model, rf_session **out);

@@ -149,7 +149,7 @@ static rf_status run_wider(const struct subject *s, int i, double *seconds, rf_e
     double run, t0 = cli_now();
     rf_status status = RF_OK;
     for (int k = 0; k < s->n && status == RF_OK; k++) {
-        rf_io_info io;
+        rf_io_info io = {.size = sizeof io};
         int64_t dims[RF_MAX_RANK];
         int last = s->shapes[k].rank - 1;
         memcpy(dims, s->shapes[k].dims, sizeof dims);
@@ -171,7 +171,7 @@ static rf_status run_wider(const struct subject *s, int i, double *seconds, rf_e
 /* A network of fixed sizes has no other shape: that is no failure of the benchmark. */
 static bool has_open_width(const rf_model *model)
 {
-    rf_io_info io;
+    rf_io_info io = {.size = sizeof io};
     return rf_model_input_count(model) > 0 && rf_model_input(model, 0, &io, NULL) == RF_OK &&
            io.rank > 0 && io.dims[io.rank - 1] < 0;
 }
@@ -226,7 +226,7 @@ static json_t *shapes_json(const struct subject *s)
 
 static bool bench_all(const struct bench_options *o, struct subject *s, json_t *report)
 {
-    rf_plan_info plan;
+    rf_plan_info plan = {.size = sizeof plan};
     rf_error err;
     size_t idle = cli_resident_bytes();
     double p50 = 0;

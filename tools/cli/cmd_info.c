@@ -59,7 +59,7 @@ static json_t *io_json(const rf_model *model, bool inputs)
     rf_error err;
     for (int i = 0, n = inputs ? rf_model_input_count(model) : rf_model_output_count(model); i < n;
          i++) {
-        rf_io_info io;
+        rf_io_info io = {.size = sizeof io};
         if ((inputs ? rf_model_input : rf_model_output)(model, i, &io, &err) != RF_OK)
             continue;
         json_t *one = json_pack("{s:o, s:s}", "name", cli_json_text(io.name), "dtype",
@@ -80,7 +80,7 @@ static json_t *folds_json(const rf_model *model, int n)
     json_t *list = json_array();
     rf_error err;
     for (int i = 0; i < n; i++) {
-        rf_fold_info f;
+        rf_fold_info f = {.size = sizeof f};
         if (rf_model_fold(model, i, &f, &err) == RF_OK)
             json_array_append_new(list,
                                   json_pack("{s:s, s:o, s:i, s:f, s:f}", "scheme", f.scheme,
@@ -95,7 +95,7 @@ static json_t *ops_json(const rf_model *model, int n)
     json_t *list = json_array();
     rf_error err;
     for (int i = 0; i < n; i++) {
-        rf_op_use use;
+        rf_op_use use = {.size = sizeof use};
         if (rf_model_op(model, i, &use, &err) == RF_OK)
             json_array_append_new(
                 list, json_pack("{s:s, s:o}", "op", use.op, "name", cli_json_text(use.name)));
@@ -131,7 +131,7 @@ static void print_dims(const int64_t *dims, int rank)
 
 static void print_ends(const rf_model *model)
 {
-    rf_io_info io;
+    rf_io_info io = {.size = sizeof io};
     for (int i = 0; rf_model_input(model, i, &io, NULL) == RF_OK; i++) {
         printf("input          %s: %s ", io.name, rf_dtype_name(io.dtype));
         print_dims(io.dims, io.rank);
@@ -160,13 +160,16 @@ static void print_cost(const struct cost *c)
 static void print_info(const struct info_options *o, const rf_model *model,
                        const rf_model_info *info, const struct cost *cost, const char *device)
 {
-    rf_fold_info f;
-    rf_op_use use;
+    rf_fold_info f = {.size = sizeof f};
+    rf_op_use use = {.size = sizeof use};
     printf("model          %s (%s)\n", *info->architecture ? info->architecture : "graph",
            info->format);
     print_ends(model);
     printf("parameters     %lld (%lld in the file)\n", (long long)info->n_parameters,
            (long long)info->n_file_parameters);
+    if (info->n_nonfinite > 0)
+        printf("NaN or Inf     %lld parameters, the first in %s\n", (long long)info->n_nonfinite,
+               info->first_nonfinite);
     printf("ops            %d after folding and fusion\n", info->n_ops);
     printf("folds          %d\n", info->n_folds);
     printf("receptive      %d pixels each side%s\n", info->receptive_field,
@@ -183,23 +186,27 @@ static void print_info(const struct info_options *o, const rf_model *model,
 static json_t *info_json(const rf_model *model, const rf_model_info *info, const struct cost *cost,
                          const char *device)
 {
-    return json_pack("{s:s, s:s, s:o, s:o, s:I, s:I, s:i, s:i, s:b, s:s, s:o, s:o, s:o, s:I, s:I}",
-                     "architecture", info->architecture, "format", info->format, "inputs",
-                     io_json(model, true), "outputs", io_json(model, false), "parameters",
-                     (json_int_t)info->n_parameters, "file_parameters",
-                     (json_int_t)info->n_file_parameters, "n_ops", info->n_ops, "receptive_field",
-                     info->receptive_field, "global_ops", info->has_global_ops, "device", device,
-                     "ops", ops_json(model, info->n_ops), "folds", folds_json(model, info->n_folds),
-                     "cost", cost_json(cost), "macs", (json_int_t)cost->plan.macs, "peak_bytes",
-                     (json_int_t)cost->plan.peak_bytes);
+    json_t *count = info->n_nonfinite < 0 ? json_null() : json_integer(info->n_nonfinite);
+    json_t *first = *info->first_nonfinite ? cli_json_text(info->first_nonfinite) : json_null();
+    return json_pack(
+        "{s:s, s:s, s:o, s:o, s:I, s:I, s:o, s:o, s:i, s:i, s:b, s:s, s:o, s:o, s:o, "
+        "s:I, s:I}",
+        "architecture", info->architecture, "format", info->format, "inputs", io_json(model, true),
+        "outputs", io_json(model, false), "parameters", (json_int_t)info->n_parameters,
+        "file_parameters", (json_int_t)info->n_file_parameters, "nonfinite", count,
+        "first_nonfinite", first, "n_ops", info->n_ops, "receptive_field", info->receptive_field,
+        "global_ops", info->has_global_ops, "device", device, "ops", ops_json(model, info->n_ops),
+        "folds", folds_json(model, info->n_folds), "cost", cost_json(cost), "macs",
+        (json_int_t)cost->plan.macs, "peak_bytes", (json_int_t)cost->plan.peak_bytes);
 }
 
 static bool show_info(const struct info_options *o, rf_model *model, rf_session *session)
 {
-    struct cost cost;
+    struct cost cost = {.plan = {.size = sizeof cost.plan}};
     rf_model_info info;
     rf_error err;
-    rf_model_get_info(model, &info);
+    if (!cli_info(model, &info))
+        return false;
     if (!cli_shapes(&o->shapes, model, 512, cost.shapes, &cost.n))
         return false;
     if (rf_session_prepare(session, cost.shapes, cost.n, &cost.plan, &err) != RF_OK)

@@ -51,6 +51,13 @@ bool cli_load(const struct model_options *o, bool unfolded, rf_model **out)
     return rf_model_load(&params, out, &err) == RF_OK || cli_fail(&err) == EXIT_OK;
 }
 
+bool cli_info(const rf_model *model, rf_model_info *out)
+{
+    rf_error err;
+    out->size = sizeof *out;
+    return rf_model_get_info(model, out, &err) == RF_OK || cli_fail(&err) == EXIT_OK;
+}
+
 bool cli_session(const struct model_options *o, rf_model *model, rf_session **out)
 {
     rf_session_params params = {.size = sizeof params,

@@ -303,7 +303,7 @@ bool cli_shapes(const struct shape_options *o, const rf_model *model, int64_t si
     if (n > MAX_IO)
         return cli_failf("the model has %d inputs, expected at most %d", n, MAX_IO) == EXIT_OK;
     for (int i = 0; i < n; i++) {
-        rf_io_info io;
+        rf_io_info io = {.size = sizeof io};
         if (rf_model_input(model, i, &io, &err) != RF_OK)
             return cli_fail(&err) == EXIT_OK;
         const char *given = shape_for(o, io.name, i == 0, used);

@@ -48,6 +48,7 @@ RF_API RF_NODISCARD rf_status rf_model_save(const rf_model *model, const char *p
 /* Name, dtype and dims of input or output i; dims of -1 are open (of outputs: unknown until a
  * session is prepared). Strings live as long as the model. */
 typedef struct rf_io_info {
+    size_t size; /* sizeof(rf_io_info) */
     const char *name;
     rf_dtype dtype;
     int32_t rank;
@@ -62,6 +63,7 @@ RF_API RF_NODISCARD rf_status rf_model_output(const rf_model *model, int i, rf_i
                                               rf_error *err);
 
 typedef struct rf_model_info {
+    size_t size;              /* sizeof(rf_model_info) */
     const char *architecture; /* "dea_net", or "" */
     const char *format;       /* "pth", "safetensors", "refold", "graph" */
     int32_t n_ops;
@@ -72,11 +74,16 @@ typedef struct rf_model_info {
                                 left aside; -1: unknown */
     int32_t tile_align;      /* tiles must start at multiples of this many pixels */
     bool has_global_ops;     /* global pooling, attention or norms: tiles are inexact */
+    int64_t n_nonfinite; /* NaN and Inf in the constants; -1: not looked for, in Refold's own form,
+                            which is mapped and was looked at when it was folded */
+    const char *first_nonfinite; /* the first constant that has them, or "" */
 } rf_model_info;
-RF_API void rf_model_get_info(const rf_model *model, rf_model_info *out);
+RF_API RF_NODISCARD rf_status rf_model_get_info(const rf_model *model, rf_model_info *out,
+                                                rf_error *err);
 
 /* One line of the audit: what was folded into what. */
 typedef struct rf_fold_info {
+    size_t size; /* sizeof(rf_fold_info) */
     const char *scheme, *target;
     int32_t n_in;
     double max_abs, max_error;
@@ -86,6 +93,7 @@ RF_API RF_NODISCARD rf_status rf_model_fold(const rf_model *model, int i, rf_fol
 
 /* Ops of the network after folding and fusion. */
 typedef struct rf_op_use {
+    size_t size; /* sizeof(rf_op_use) */
     const char *op, *name;
 } rf_op_use;
 RF_API RF_NODISCARD rf_status rf_model_op(const rf_model *model, int i, rf_op_use *out,

@@ -38,6 +38,7 @@ RF_API void rf_session_destroy(rf_session **session);
 
 /* What a prepared shape costs. Known before anything runs. */
 typedef struct rf_plan_info {
+    size_t size;        /* sizeof(rf_plan_info) */
     size_t peak_bytes;  /* weights + arena + scratch: all that runs of this shape need */
     size_t arena_bytes; /* activations, after reuse */
     size_t scratch_bytes;
