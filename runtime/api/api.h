@@ -20,7 +20,6 @@ struct rf_model {
     rf_fold_audit audit;
     const char *folded_before; /* report of a file that was saved folded, or NULL; in audit.arena */
     rf_pack_cache *packs;
-    rf_blob *file; /* mapped, constants may lie in it; NULL: loaded from memory or built */
     rf_model_info info;
     char format[32];
 };
@@ -40,6 +39,9 @@ struct rf_session {
     rf_str text; /* what explain and profile_json returned last */
 };
 
+/* Gives the pages of the files in which constants lie back to the system: they are read to be
+ * folded and packed, and by few kernels. */
+void rf_model_forget_files(const rf_model *model);
 /* Fills the numbers of rf_model_info that follow from the graph. */
 void rf_model_measure(rf_model *model);
 

@@ -97,10 +97,7 @@ rf_status rf_model_load(const rf_model_params *given, rf_model **out, rf_error *
     RF_TRY_DONE(model_new(env, &m, err));
     RF_TRY_DONE(rf_load_checkpoint(env, blob, params.path, &ckpt, err));
     RF_TRY_DONE(build(m, ckpt, params.unfolded, err));
-    if (rf_blob_is_mapping(blob)) {
-        m->file = rf_blob_retain(blob);
-        rf_blob_forget(m->file);
-    }
+    rf_model_forget_files(m);
     *out = m;
     m = NULL;
 done:
@@ -139,6 +136,16 @@ rf_status rf_model_from_graph(rf_graph **graph, const rf_model_params *given, rf
     return status;
 }
 
+void rf_model_forget_files(const rf_model *model)
+{
+    const rf_blob *last = NULL;
+    for (size_t v = 0; v < model->graph->n_values; v++) {
+        const rf_blob *blob = model->graph->values[v].blob;
+        if (blob && blob != last)
+            rf_blob_forget(last = blob);
+    }
+}
+
 rf_model *rf_model_retain(rf_model *model)
 {
     atomic_fetch_add_explicit(&model->refs, 1, memory_order_relaxed);
@@ -153,7 +160,6 @@ void rf_model_release(rf_model **model_ptr)
         return;
     rf_graph_destroy(&m->graph);
     rf_pack_cache_destroy(&m->packs);
-    rf_blob_release(&m->file);
     rf_fold_audit_free(&m->audit);
     rf_env *env = m->env;
     rf_free(env, m, sizeof *m);

@@ -173,8 +173,7 @@ static rf_status select_plan(rf_session *s, const rf_tensor *inputs, int n, bool
     if (backend->leave)
         backend->leave(saved);
     RF_TRY(status);
-    if (s->model->file) /* weights are packed now; few kernels read the file's copy */
-        rf_blob_forget(s->model->file);
+    rf_model_forget_files(s->model); /* weights are packed now */
     if (s->n_plans == s->max_plans)
         evict_oldest(s);
     s->plans[s->n_plans++] = plan;

@@ -23,7 +23,8 @@ typedef struct rf_model_params {
 } rf_model_params;
 
 /* Loads a model and folds it for inference. The format is found from the bytes, not the name:
- * PyTorch checkpoints (.pth, .pt, .pk; zip and legacy), safetensors, Refold's own form.
+ * PyTorch checkpoints (.pth, .pt, .pk; zip and legacy), safetensors, Refold's own form. The path of
+ * a model.safetensors.index.json loads the shards beside it.
  *
  * Owns:    on RF_OK, *out belongs to the caller (rf_model_release). On failure *out is NULL.
  * Fails:   RF_ERR_IO, RF_ERR_FORMAT for malformed files, RF_ERR_UNSUPPORTED if no architecture
