@@ -32,6 +32,7 @@ typedef enum rf_storage {
 typedef struct rf_plan_value {
     rf_tensor tensor; /* bound to memory by rf_plan_bind */
     rf_storage storage;
+    bool plain; /* stays row-major (layout.c) */
     int32_t index;
     rf_value root; /* value whose bytes these are (itself unless a view or in place) */
     size_t bytes, offset;

@@ -126,7 +126,7 @@ struct tiling {
 rf_status run_image(rf_session *session, const rf_tensor *image, const struct tiling *tiling,
                     bool show_progress, rf_buffer *out, rf_error *err);
 
-/* Random inputs in [0,1) from a fixed seed, and room for the outputs. */
+/* Random inputs from a fixed seed (of integers: zeros), and room for the outputs. */
 struct sample {
     rf_buffer in[MAX_IO], out[MAX_IO];
     rf_tensor inputs[MAX_IO], outputs[MAX_IO];
