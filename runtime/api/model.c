@@ -244,6 +244,11 @@ rf_status rf_model_op(const rf_model *model, int i, rf_op_use *out, rf_error *er
     return rf_params_give(&use, sizeof use, out, "rf_op_use", err);
 }
 
+static bool is_usable(const rf_kernel *kernel)
+{
+    return !kernel->usable || kernel->usable();
+}
+
 bool rf_op_supported(int k, const char *backend_name)
 {
     const rf_backend *backend = rf_backend_find(backend_name);
@@ -252,12 +257,12 @@ bool rf_op_supported(int k, const char *backend_name)
         return false;
     const rf_kernel *const *kernels = backend->kernels(&n);
     for (size_t i = 0; i < n; i++)
-        if ((int)kernels[i]->op == k)
+        if ((int)kernels[i]->op == k && is_usable(kernels[i]))
             return true;
     return false;
 }
 
-void rf_op_kernels(int k, const char *backend_name, char *buf, size_t buf_bytes)
+void rf_op_kernels(int k, const char *backend_name, bool usable, char *buf, size_t buf_bytes)
 {
     const rf_backend *backend = rf_backend_find(backend_name);
     size_t n = 0, used = 0;
@@ -265,7 +270,7 @@ void rf_op_kernels(int k, const char *backend_name, char *buf, size_t buf_bytes)
     if (buf_bytes)
         buf[0] = 0;
     for (size_t i = 0; i < n; i++) {
-        if ((int)kernels[i]->op != k || used >= buf_bytes)
+        if ((int)kernels[i]->op != k || used >= buf_bytes || is_usable(kernels[i]) != usable)
             continue;
         int wrote =
             snprintf(buf + used, buf_bytes - used, "%s%s", used ? " " : "", kernels[i]->name);

@@ -152,6 +152,27 @@ TEST_F(Cli, OpsListsEveryOpWithItsBackends)
     EXPECT_NE(text.find("winograd4x4"), std::string::npos);
 }
 
+// REFOLD_CPU=avx512 means without AVX512-BF16 and AMX, baseline without oneDNN.
+TEST_F(Cli, OpsMarksKernelsThatThisMachineCannotRun)
+{
+    const std::map<std::string, std::string> env = {{"REFOLD_CPU", "avx512"}};
+    Json j = parse(refold({"ops", "--json"}, env).out);
+    auto of = [&](const char *key) {
+        return std::string(json_string_value(json_object_get(at(j, "conv2d"), key)));
+    };
+    const bool avx512 = strstr(refold({"ops"}, env).out.c_str(), "cpu on avx512") != nullptr;
+    EXPECT_NE(of("cpu_kernels").find("direct"), std::string::npos);
+    EXPECT_EQ(of("cpu_unusable").find("direct"), std::string::npos);
+    for (const char *name : {"amx_conv", "bf16_conv"}) { // forbidden by REFOLD_CPU
+        EXPECT_EQ(of("cpu_kernels").find(name), std::string::npos) << of("cpu_kernels");
+        EXPECT_EQ(of("cpu_unusable").find(name) != std::string::npos, avx512) << name;
+    }
+    const std::string text = refold({"ops"}, env).out;
+    EXPECT_EQ(text.find("(not on this machine: amx_conv") != std::string::npos, avx512) << text;
+    j = parse(refold({"ops", "--json"}, {{"REFOLD_CPU", "baseline"}}).out);
+    EXPECT_EQ(of("cpu_kernels").find("dnnl"), std::string::npos) << of("cpu_kernels");
+}
+
 TEST_F(Cli, BenchReportsTimesMemoryAndMachine)
 {
     const std::string file = dir_ / "bench.json";

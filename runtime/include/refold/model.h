@@ -101,14 +101,15 @@ RF_API RF_NODISCARD rf_status rf_model_op(const rf_model *model, int i, rf_op_us
                                           rf_error *err);
 
 /* Ops that Refold knows, for tools: text line k ("conv2d" ...), NULL at the end; and whether the
- * backend ("ref", "cpu") has a kernel for it. */
+ * backend ("ref", "cpu") has a kernel for it that this machine can run. */
 RF_API const char *rf_op_name(int k);
 /* "x, w, [bias], [res]; stride=1,1 pad=0,0,0,0 ..." written to buf, always terminated. */
 RF_API void rf_op_describe(int k, char *buf, size_t buf_bytes);
 RF_API bool rf_op_supported(int k, const char *backend);
-/* The kernels that the backend has for op k on this machine, in order of preference:
- * "winograd4x4 direct". Written to buf, always terminated; empty if there are none. */
-RF_API void rf_op_kernels(int k, const char *backend, char *buf, size_t buf_bytes);
+/* The kernels that the backend has for op k, in order of preference: "winograd4x4 direct".
+ * `usable`: those that this machine can run; else those that it cannot (no AMX, no oneDNN), whose
+ * place is taken by others. Written to buf, always terminated; empty if there are none. */
+RF_API void rf_op_kernels(int k, const char *backend, bool usable, char *buf, size_t buf_bytes);
 /* Instruction set or device of a backend ("avx512+bf16"); NULL if this build has no such backend.
  */
 RF_API const char *rf_backend_device(const char *backend);
