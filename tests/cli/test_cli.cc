@@ -173,6 +173,29 @@ TEST_F(Cli, OpsMarksKernelsThatThisMachineCannotRun)
     EXPECT_EQ(of("cpu_kernels").find("dnnl"), std::string::npos) << of("cpu_kernels");
 }
 
+TEST_F(Cli, ReportsGoToAFileBesideTheText)
+{
+    const std::string file = dir_ / "report.json";
+    for (const char *command : {"info", "verify"}) {
+        const std::vector<std::string> args = {command, "-m", model(), "--shape", "1x3x16x16"};
+        auto with = [&](std::vector<std::string> more) {
+            more.insert(more.begin(), args.begin(), args.end());
+            return expect(0, more);
+        };
+        const std::string text = with({}).out;
+        EXPECT_EQ(text.find('{'), std::string::npos) << text;
+        CommandResult both = with({"--json", file});
+        EXPECT_EQ(both.out.substr(0, 10), text.substr(0, 10));
+        EXPECT_TRUE(parse(read_file(file)));
+        EXPECT_TRUE(parse(with({"--json"}).out));
+        EXPECT_TRUE(parse(with({"--json", "-"}).out));
+        with({"--json=" + file});
+        EXPECT_EQ(expect(2, {command, "-m", model(), "--json", file, "more"}).out, "");
+        expect_refusal(1, {command, "-m", model(), "--shape", "1x3x16x16", "--json", "/no/such/x"},
+                       {"/no/such/x"});
+    }
+}
+
 TEST_F(Cli, BenchReportsTimesMemoryAndMachine)
 {
     const std::string file = dir_ / "bench.json";

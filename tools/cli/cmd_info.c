@@ -8,29 +8,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_JSON = 256, KEY_SHAPE, KEY_OPS };
+enum { KEY_OPS = 256 };
 
 struct info_options {
-    struct model_options model;
-    struct shape_options shapes;
-    bool json, ops;
+    struct report_options report;
+    bool ops;
 };
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     struct info_options *o = state->input;
+    (void)arg;
     switch (key) {
     case ARGP_KEY_INIT:
-        state->child_inputs[0] = &o->model;
-        return 0;
-    case KEY_JSON:
-        o->json = true;
+        state->child_inputs[0] = &o->report;
         return 0;
     case KEY_OPS:
         o->ops = true;
-        return 0;
-    case KEY_SHAPE:
-        cli_add_shape(&o->shapes, arg, state);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -38,17 +32,15 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_option info_list[] = {
-    {"json", KEY_JSON, 0, 0, "print as JSON", 0},
-    {"shape", KEY_SHAPE, "[NAME=]1x3xHxW", 0, "shape of an input for the cost (1x3x512x512)", 0},
     {"ops", KEY_OPS, 0, 0, "list every op after folding and fusion", 0},
     {0},
 };
-static const struct argp_child children[] = {{&device_argp, 0, 0, 0}, {0}};
+static const struct argp_child children[] = {{&report_argp, 0, 0, 0}, {0}};
 static const struct argp info_argp = {info_list,
                                       parse,
                                       0,
                                       "Shows what a model is: inputs, ops, parameters, folds, and "
-                                      "what a run of one shape costs.",
+                                      "what a run of one shape (1x3x512x512) costs.",
                                       children,
                                       0,
                                       0};
@@ -207,26 +199,28 @@ static bool show_info(const struct info_options *o, rf_model *model, rf_session 
     rf_error err;
     if (!cli_info(model, &info))
         return false;
-    if (!cli_shapes(&o->shapes, model, 512, cost.shapes, &cost.n))
+    if (!cli_shapes(&o->report.shapes, model, 512, cost.shapes, &cost.n))
         return false;
     if (rf_session_prepare(session, cost.shapes, cost.n, &cost.plan, &err) != RF_OK)
         return cli_fail(&err) == EXIT_OK;
-    if (o->json)
-        return cli_print_json(info_json(model, &info, &cost, rf_session_device(session)), NULL);
-    print_info(o, model, &info, &cost, rf_session_device(session));
-    return true;
+    if (cli_wants_text(&o->report))
+        print_info(o, model, &info, &cost, rf_session_device(session));
+    return !o->report.json ||
+           cli_print_json(info_json(model, &info, &cost, rf_session_device(session)),
+                          o->report.json);
 }
 
 int cmd_info(int argc, char **argv)
 {
-    struct info_options o = {.json = false};
+    struct info_options o = {.ops = false};
+    struct model_options *m = &o.report.model;
     rf_model *model = NULL;
     rf_session *session = NULL;
     if (cli_parse(&info_argp, "info", argc, argv, &o))
         return EXIT_USAGE;
-    if (!o.model.memory_cap)
-        o.model.memory_cap = SIZE_MAX; /* nothing runs: what does not fit is told all the same */
-    bool ok = cli_load(&o.model, false, &model) && cli_session(&o.model, model, &session) &&
+    if (!m->memory_cap)
+        m->memory_cap = SIZE_MAX; /* nothing runs: what does not fit is told all the same */
+    bool ok = cli_load(m, false, &model) && cli_session(m, model, &session) &&
               show_info(&o, model, session);
     rf_session_destroy(&session);
     rf_model_release(&model);
