@@ -233,8 +233,8 @@ TEST(DeaNet, BatchOfTwoEqualsTwoRuns)
 
 TEST(DeaNet, FoldingLeavesNoTraceInTheGraph)
 {
-    const rf_model_info folded = info_of(load_bytes(tiny())),
-                        unfolded = info_of(load_bytes(tiny(), true));
+    Model with_folds = load_bytes(tiny()), without = load_bytes(tiny(), true);
+    const rf_model_info folded = info_of(with_folds), unfolded = info_of(without);
     EXPECT_EQ(folded.n_folds, 24);
     EXPECT_EQ(unfolded.n_folds, 0);
     EXPECT_EQ(folded.n_file_parameters, 513065);

@@ -63,6 +63,7 @@ RF_API RF_NODISCARD rf_status rf_model_input(const rf_model *model, int i, rf_io
 RF_API RF_NODISCARD rf_status rf_model_output(const rf_model *model, int i, rf_io_info *out,
                                               rf_error *err);
 
+/* Strings live as long as the model. */
 typedef struct rf_model_info {
     size_t size;              /* sizeof(rf_model_info) */
     const char *architecture; /* "dea_net", or "" */
