@@ -31,7 +31,6 @@ struct rf_model {
     rf_pack_cache *packs;      /* in host memory */
     pthread_mutex_t device_lock;
     rf_model_device *devices; /* those that were asked for; the list only grows */
-    rf_blob *file; /* mapped, constants may lie in it; NULL: loaded from memory or built */
     rf_model_info info;
     char format[32];
 };
@@ -48,10 +47,14 @@ struct rf_session {
     uint64_t clock;
     void *arena;
     size_t arena_bytes;
+    int run_state; /* RF_RUN_*; other threads change it (rf_session_cancel) */
     rf_profile *profile, *paused_profile;
     rf_str text; /* what explain and profile_json returned last */
 };
 
+/* Gives the pages of the files in which constants lie back to the system: they are read to be
+ * folded and packed, and by few kernels. */
+void rf_model_forget_files(const rf_model *model);
 /* Fills the numbers of rf_model_info that follow from the graph. */
 void rf_model_measure(rf_model *model);
 

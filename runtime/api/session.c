@@ -228,8 +228,7 @@ static rf_status select_plan(rf_session *s, const rf_tensor *inputs, int n, bool
     if (s->tuner)
         rf_tuner_save(s->tuner);
     RF_TRY(status);
-    if (s->model->file) /* weights are packed now; few kernels read the file's copy */
-        rf_blob_forget(s->model->file);
+    rf_model_forget_files(s->model); /* weights are packed now */
     if (s->n_plans == s->max_plans)
         evict_oldest(s);
     s->plans[s->n_plans++] = plan;
@@ -264,20 +263,19 @@ static rf_status check_inputs(const rf_session *s, const rf_tensor *inputs, int 
 rf_status rf_session_prepare(rf_session *s, const rf_tensor *inputs, int n_inputs,
                              rf_plan_info *out, rf_error *err)
 {
-    bool cached;
+    rf_plan_info info = {0};
+    if (out) /* a wrong size is told before the work */
+        RF_TRY(rf_params_give(&info, sizeof info, out, "rf_plan_info", err));
     RF_TRY(check_inputs(s, inputs, n_inputs, err));
-    RF_TRY(select_plan(s, inputs, n_inputs, &cached, err));
+    RF_TRY(select_plan(s, inputs, n_inputs, &info.cached, err));
     const rf_plan *p = s->current;
-    size_t weights = p->const_bytes + rf_pack_cache_bytes(s->params.packs);
-    if (out)
-        *out = (rf_plan_info){.peak_bytes = rf_plan_memory(p) + weights,
-                              .arena_bytes = p->arena_bytes,
-                              .scratch_bytes = p->scratch_bytes,
-                              .weight_bytes = weights,
-                              .macs = p->macs,
-                              .n_steps = (int32_t)p->n_steps,
-                              .cached = cached};
-    return RF_OK;
+    info.weight_bytes = p->const_bytes + rf_pack_cache_bytes(s->params.packs);
+    info.arena_bytes = p->arena_bytes;
+    info.scratch_bytes = p->scratch_bytes;
+    info.peak_bytes = rf_plan_memory(p) + info.weight_bytes;
+    info.macs = p->macs;
+    info.n_steps = (int32_t)p->n_steps;
+    return out ? rf_params_give(&info, sizeof info, out, "rf_plan_info", err) : RF_OK;
 }
 
 static rf_status need_plan(const rf_session *s, rf_error *err)
@@ -367,8 +365,8 @@ rf_status rf_session_select(rf_session *s, const rf_tensor *inputs, int n_inputs
     return RF_OK;
 }
 
-rf_status rf_session_run(rf_session *s, const rf_tensor *inputs, int n_inputs,
-                         const rf_tensor *outputs, int n_outputs, rf_error *err)
+static rf_status run(rf_session *s, const rf_tensor *inputs, int n_inputs, const rf_tensor *outputs,
+                     int n_outputs, rf_error *err)
 {
     RF_TRY(rf_session_select(s, inputs, n_inputs, outputs, n_outputs, err));
     struct staged st;
@@ -381,8 +379,8 @@ rf_status rf_session_run(rf_session *s, const rf_tensor *inputs, int n_inputs,
     if (s->params.device)
         RF_TRY_DONE(rf_session_run_on_device(s, st.ends, st.ends + RF_MAX_IN, err));
     else
-        RF_TRY_DONE(
-            rf_plan_run(s->current, s->arena, st.ends, st.ends + RF_MAX_IN, s->profile, err));
+        RF_TRY_DONE(rf_plan_run(s->current, s->arena, st.ends, st.ends + RF_MAX_IN, s->profile,
+                                &s->run_state, err));
     for (int i = 0; i < n_outputs; i++)
         if (st.memory[RF_MAX_IN + i])
             RF_TRY_DONE(unstage(&outputs[i], &st.ends[RF_MAX_IN + i], err));
@@ -391,6 +389,22 @@ done:
         if (st.memory[i])
             rf_free(s->model->env, st.memory[i], rf_tensor_bytes(&st.ends[i]));
     return status;
+}
+
+rf_status rf_session_run(rf_session *s, const rf_tensor *inputs, int n_inputs,
+                         const rf_tensor *outputs, int n_outputs, rf_error *err)
+{
+    __atomic_store_n(&s->run_state, RF_RUN_GOING_ON, __ATOMIC_SEQ_CST);
+    rf_status status = run(s, inputs, n_inputs, outputs, n_outputs, err);
+    __atomic_store_n(&s->run_state, RF_RUN_NONE, __ATOMIC_SEQ_CST);
+    return status;
+}
+
+void rf_session_cancel(rf_session *s)
+{
+    int going_on = RF_RUN_GOING_ON;
+    __atomic_compare_exchange_n(&s->run_state, &going_on, RF_RUN_CANCELLED, false, __ATOMIC_SEQ_CST,
+                                __ATOMIC_RELAXED);
 }
 
 static rf_status finish_text(rf_session *s, const char **out, rf_error *err)

@@ -32,19 +32,22 @@ static void desc_of(const rf_planner *p, const rf_graph_node *n, rf_kernel_desc 
 }
 
 /* An external library may refuse on the spot what it was wanted for (another version, another
- * device): then the next kernel takes the node. */
-static rf_status prepare(rf_planner *p, rf_kernel_desc *d, const char *name,
-                         const rf_backend *backend, const rf_kernel **kernel, void **state,
-                         rf_error *err)
+ * device): then the next kernel takes the node. So its kernels are prepared while they are placed,
+ * and all others when memory is known to suffice (rf_planner_prepare). */
+static rf_status prepare_wanted(rf_planner *p, rf_kernel_desc *d, const char *name,
+                                const rf_backend *backend, const rf_kernel **kernel, void **state,
+                                rf_error *err)
 {
     rf_error why;
-    rf_status status = (*kernel)->prepare ? (*kernel)->prepare(d, state, &why) : RF_OK;
-    if (status == RF_ERR_UNSUPPORTED && (*kernel)->wanted) {
+    if (!(*kernel)->wanted)
+        return RF_OK;
+    rf_status status = (*kernel)->prepare(d, state, &why);
+    if (status == RF_ERR_UNSUPPORTED) {
         rf_log(p->plan->env, RF_LOG_INFO, "%s '%s': %s.%s refused: %s", rf_op_get(d->args.op)->name,
                name, backend->name, (*kernel)->name, why.text);
         d->no_library = true;
         if ((*kernel = rf_backend_choose(backend, d)))
-            return prepare(p, d, name, backend, kernel, state, err);
+            return prepare_wanted(p, d, name, backend, kernel, state, err);
     }
     if (status != RF_OK && err)
         *err = why;
@@ -67,7 +70,7 @@ static rf_status add_step(rf_planner *p, const rf_graph_node *n, const rf_backen
     if (plan->params.tuner && rf_plan_macs(&d.args))
         RF_TRY(rf_tuner_choose(plan->params.tuner, &d, &kernel, err));
     *call = (rf_kernel_call){.args = d.args, .n_threads = plan->params.n_threads};
-    RF_TRY(prepare(p, &d, n->name, backend, &kernel, &call->state, err));
+    RF_TRY(prepare_wanted(p, &d, n->name, backend, &kernel, &call->state, err));
     s->kernel = kernel;
     s->backend = backend;
     s->name = n->name;
@@ -289,6 +292,27 @@ static void judge_library(rf_planner *p)
     plan->params.no_library |= wanted * 10 < all;
 }
 
+rf_status rf_planner_prepare(rf_planner *p, rf_error *err)
+{
+    rf_plan *plan = p->plan;
+    for (size_t i = 0; i < plan->n_steps; i++) {
+        const rf_plan_step *s = &plan->steps[i];
+        rf_kernel_call *call = &plan->calls[i];
+        void *state = NULL;
+        if (s->borrowed) {
+            call->state = s->owner < 0 ? NULL : plan->calls[s->owner].state;
+            continue;
+        }
+        if (s->kernel->wanted)
+            continue; /* prepared when it was placed */
+        const rf_kernel_desc d = rf_plan_desc(plan, &call->args);
+        if (s->kernel->prepare)
+            RF_TRY(s->kernel->prepare(&d, &state, err));
+        call->state = state;
+    }
+    return plan->params.backend->device_ops ? rf_planner_upload(p, err) : RF_OK;
+}
+
 rf_status rf_planner_place(rf_planner *p, rf_error *err)
 {
     rf_plan *plan = p->plan;
@@ -301,5 +325,5 @@ rf_status rf_planner_place(rf_planner *p, rf_error *err)
     RF_TRY(rf_planner_stripes(p, err));
     set_addresses(plan);
     group_chains(plan);
-    return plan->params.backend->device_ops ? rf_planner_upload(p, err) : RF_OK;
+    return RF_OK;
 }

@@ -237,10 +237,8 @@ TEST(DeaNet, BatchOfTwoEqualsTwoRuns)
 
 TEST(DeaNet, FoldingLeavesNoTraceInTheGraph)
 {
-    rf_model_info folded, unfolded;
     Model with_folds = load_bytes(tiny()), without = load_bytes(tiny(), true);
-    rf_model_get_info(with_folds.get(), &folded);
-    rf_model_get_info(without.get(), &unfolded);
+    const rf_model_info folded = info_of(with_folds), unfolded = info_of(without);
     EXPECT_EQ(folded.n_folds, 24);
     EXPECT_EQ(unfolded.n_folds, 0);
     EXPECT_EQ(folded.n_file_parameters, 513065);
@@ -261,9 +259,7 @@ TEST(DeaNet, SavedFormGivesTheSameBits)
     Model again = load_file(dir / "folded.safetensors");
     Array x = random_array("saved", {1, 3, 33, 21}, 0, 1);
     EXPECT_EQ(run(open_session(model), x).data, run(open_session(again), x).data);
-    rf_model_info info;
-    rf_model_get_info(again.get(), &info);
-    EXPECT_STREQ(info.format, "refold");
+    EXPECT_STREQ(info_of(again).format, "refold");
 }
 
 TEST(DeaNet, RunsAtEverySizeFrom13)
