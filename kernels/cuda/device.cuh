@@ -92,6 +92,39 @@ template <int N> __device__ __forceinline__ void rf_cp_wait()
     asm volatile("cp.async.wait_group %0;" ::"n"(N));
 }
 
+/* ---- arithmetic --------------------------------------------------------------------------------
+ */
+/* The larger; NaN if either is. */
+__device__ __forceinline__ float rf_max_nan(float a, float b)
+{
+    float r;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
+    return r;
+}
+/* 2^x and 1/x of the special function unit: relative error below 2^-22. */
+__device__ __forceinline__ float rf_exp2_fast(float x)
+{
+    float r;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+    return r;
+}
+__device__ __forceinline__ float rf_rcp_fast(float x)
+{
+    float r;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+    return r;
+}
+
+/* The low (high) halves of a and b as one word, a's below. */
+__device__ __forceinline__ uint32_t rf_join_low(uint32_t a, uint32_t b)
+{
+    return __byte_perm(a, b, 0x5410);
+}
+__device__ __forceinline__ uint32_t rf_join_high(uint32_t a, uint32_t b)
+{
+    return __byte_perm(a, b, 0x7632);
+}
+
 /* ---- tensor cores ------------------------------------------------------------------------------
  */
 /* Four 8x8 matrices of 16-bit elements; lane 8i+r gives the address of row r of matrix i; lane l
@@ -200,6 +233,12 @@ __device__ __forceinline__ float rf_warp_max(float v)
 __device__ __forceinline__ float rf_sigmoid(float x)
 {
     return 1.0f / (1.0f + expf(-x));
+}
+
+/* Absolute error below 1e-6: for results that are stored as f16 or bf16. */
+__device__ __forceinline__ float rf_sigmoid_fast(float x)
+{
+    return rf_rcp_fast(1.0f + rf_exp2_fast(-1.44269504f * x));
 }
 
 /* NaN stays NaN in every kind. */
