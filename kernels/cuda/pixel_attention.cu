@@ -32,7 +32,7 @@
  * 12 columns away (3 without), never other rows.
  *
  * f32 tiles do the same sums with plain multiply-adds: a lane is a channel, a warp makes two
- * columns of 16 rows, so one value from shared memory serves 14 of them. 72 registers, 64,064
+ * columns of 16 rows, so one value from shared memory serves 14 of them. 64 registers, 64,064
  * bytes: 3 blocks per SM.
  */
 #include "kernels/cuda/pixel_attention.h"
@@ -352,7 +352,7 @@ __device__ __forceinline__ void finish(T *out, const rf_row8<T> &r_row, const ui
 template <class T, int K>
 __global__ void __launch_bounds__(THREADS, 2) pa_half(const rf_cuda_pa_tile_params p)
 {
-    unsigned char *planes = RF_SHARED(RF_CUDA_PA_HALF_SHARED + X_BYTES);
+    unsigned char *planes = RF_SHARED(RF_CUDA_PA_HALF_SHARED + (p.y ? X_BYTES : 0));
     unsigned char *xs = planes + R_BYTES + PLANE_BYTES, *ys = xs + X_BYTES;
     const Block b(p);
     const Items items(p, b);

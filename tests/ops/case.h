@@ -21,8 +21,8 @@ bool is_float(rf_dtype t);
 //   *       a constant (weights)
 //   ~       statistics: f32 and planar even where data is half and NHWC
 //   :dtype  this dtype in every variant
-//   @fill   pos (0.1 to 2), wide (-20 to 20), special (NaN, infinities, denormals, huge), idxN
-//           (-N to N-1); otherwise -1 to 1, integers -100 to 100
+//   @fill   pos (0.1 to 2), neg (-2 to -0.1), huge (1e5 to 2e6), wide (-20 to 20), special (NaN,
+//           infinities, denormals, huge), idxN (-N to N-1); otherwise -1 to 1, integers -100 to 100
 // attrs: key=value separated by spaces; outputs=N for ops with a variable number.
 struct Case {
     rf_op op;

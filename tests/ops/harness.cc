@@ -57,6 +57,10 @@ double draw(const Token &t, Random &random)
     double u = random.uniform();
     if (t.fill == "pos")
         return 0.1 + 1.9 * u;
+    if (t.fill == "neg")
+        return -0.1 - 1.9 * u;
+    if (t.fill == "huge")
+        return 1e5 + 1.9e6 * u;
     if (t.fill == "wide")
         return 40 * u - 20;
     if (t.fill == "special")

@@ -148,6 +148,7 @@ TEST(SimSession, CountsMemoryBeforeTheRunAndKeepsTheCap)
     Array x = random_array("x", {1, 4, 64, 64});
     rf_tensor shape = x.shape();
     rf_plan_info info = {};
+    info.size = sizeof info;
     rf_error err;
     ASSERT_EQ(rf_session_prepare(s.get(), &shape, 1, &info, &err), RF_OK) << err.text;
     EXPECT_GE(info.peak_bytes, 2 * x.data.size() * sizeof(float)); // both ends on the device
