@@ -14,7 +14,8 @@
 
 /* safetensors first: its header length may begin with the bytes that begin a pickle (0x80), while
  * no pickle or zip archive has a small number in its first eight bytes and a brace behind them. */
-const rf_loader *const rf_loaders[] = {&rf_loader_safetensors, &rf_loader_pth, NULL};
+const rf_loader *const rf_loaders[] = {&rf_loader_safetensors, &rf_loader_pth, &rf_loader_shards,
+                                       NULL};
 const rf_arch *const rf_archs[] = {&rf_arch_dea_net, NULL};
 
 /* Key of __metadata__ under which Refold's own form keeps the graph. */

@@ -203,7 +203,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: refold_worker f32|bf16 THREADS\n");
         return 2;
     }
-    worker w = {.params = {.size = sizeof w.params,
+    worker w = {.plan = {.size = sizeof w.plan},
+                .params = {.size = sizeof w.params,
                            .device = "cpu",
                            .precision = bf16 ? RF_BF16 : RF_F32,
                            .n_threads = threads}};

@@ -16,7 +16,7 @@
 static rf_status clean(rf_session *session, const char *from, const char *to, rf_error *err)
 {
     rf_buffer in = {0}, out = {0};
-    rf_plan_info plan;
+    rf_plan_info plan = {.size = sizeof plan};
     rf_status status = rf_image_read(from, &in, err);
     if (status == RF_OK)
         status = rf_session_prepare(session, &in.tensor, 1, &plan, err);

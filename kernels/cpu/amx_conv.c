@@ -326,7 +326,7 @@ static rf_status pack_weights(void *ctx, void *dst, rf_error *err)
 static bool can(const rf_kernel_desc *desc)
 {
     const conv c = conv_of(&desc->args);
-    return amx_available() && conv_bf16_can(&c) && c.ic % BLOCK == 0 && c.oc % BLOCK == 0;
+    return conv_bf16_can(&c) && c.ic % BLOCK == 0 && c.oc % BLOCK == 0;
 }
 
 static size_t scratch(const rf_kernel_desc *desc)
@@ -346,6 +346,7 @@ static const rf_kernel amx_conv = {
     .op = RF_OP_CONV2D,
     .name = "amx_conv",
     .why = "bf16 NHWC on AMX tiles, channels in multiples of 32",
+    .usable = amx_available,
     .can = can,
     .scratch = scratch,
     .prepare = prepare,

@@ -203,8 +203,7 @@ static rf_status pack_weights(void *ctx, void *dst, rf_error *err)
 static bool can(const rf_kernel_desc *desc)
 {
     const conv c = conv_of(&desc->args);
-    return rf_cpu_get_features()->avx512_bf16 && conv_bf16_can(&c) && c.ic % 2 == 0 &&
-           c.oc % 16 == 0;
+    return conv_bf16_can(&c) && c.ic % 2 == 0 && c.oc % 16 == 0;
 }
 
 static size_t scratch(const rf_kernel_desc *desc)
@@ -235,6 +234,7 @@ static const rf_kernel bf16_conv = {
     .op = RF_OP_CONV2D,
     .name = "bf16_conv",
     .why = "bf16 NHWC by vdpbf16ps, residual and activation fused",
+    .usable = rf_cpu_has_avx512_bf16,
     .can = can,
     .scratch = scratch,
     .prepare = prepare,

@@ -50,7 +50,7 @@ static inline vf max_each(vf *v)
     for (int n = VL / 2; n > 0; n /= 2)
 #pragma GCC unroll 8
         for (int i = 0; i < n; i++)
-            v[i] = vmax(PICK(v[2 * i], v[2 * i + 1], 0), PICK(v[2 * i], v[2 * i + 1], 1));
+            v[i] = vmax_nan(PICK(v[2 * i], v[2 * i + 1], 0), PICK(v[2 * i], v[2 * i + 1], 1));
     return v[0];
 }
 
@@ -76,7 +76,7 @@ static inline __attribute__((always_inline)) void reduce_group(const void *x, co
             }
             g += v;
             s[p] += v;
-            m[p] = vmax(m[p], v);
+            m[p] = vmax_nan(m[p], v);
         }
         vstore(global + k, vload(global + k) + g);
     }

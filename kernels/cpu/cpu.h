@@ -3,7 +3,7 @@
  * CPU kernels are compiled once per instruction set (baseline, avx2, avx512) from the same sources;
  * RF_CPU_ISA is that name and RF_ISA(x) appends it to every external symbol. Code is written with
  * the vector type of vec.h, whose width follows the instruction set. Kernels that need more than
- * the set's baseline (AVX512-BF16, AMX) ask rf_cpu_get_features in their `can`.
+ * the set's baseline (AVX512-BF16, AMX) ask rf_cpu_get_features in their `usable`.
  */
 #ifndef RF_KERNELS_CPU_H
 #define RF_KERNELS_CPU_H
@@ -21,6 +21,11 @@ typedef struct rf_cpu_features {
 /* What may be used: what the machine has, cut down by REFOLD_CPU=baseline|avx2|avx512 (avx512 means
  * without AVX512-BF16 and AMX). Read once. */
 const rf_cpu_features *rf_cpu_get_features(void);
+/* For rf_kernel.usable. */
+static inline bool rf_cpu_has_avx512_bf16(void)
+{
+    return rf_cpu_get_features()->avx512_bf16;
+}
 
 /* Sources that do not depend on the instruction set are compiled without RF_CPU_ISA. */
 #ifndef RF_CPU_ISA

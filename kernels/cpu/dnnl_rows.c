@@ -70,7 +70,7 @@ static bool conv_can_any(const rf_kernel_desc *desc)
 {
     const conv c = conv_of(&desc->args);
     rf_dnnl_node n;
-    return conv_fits(&c) && rf_dnnl_available() && conv_node(desc, &n) && rf_dnnl_can(&n);
+    return conv_fits(&c) && conv_node(desc, &n) && rf_dnnl_can(&n);
 }
 
 /* Below this many multiply-adds the 0.4 us of a call through the library cost more than it saves.
@@ -216,7 +216,7 @@ static bool matmul_can_any(const rf_kernel_desc *desc)
 {
     const product p = product_of(&desc->args);
     rf_dnnl_node n;
-    return matmul_fits(&p) && rf_dnnl_available() && matmul_node(desc, &n) && rf_dnnl_can(&n);
+    return matmul_fits(&p) && matmul_node(desc, &n) && rf_dnnl_can(&n);
 }
 
 static bool matmul_wanted(const rf_kernel_desc *desc)
@@ -252,6 +252,7 @@ static rf_status matmul_run(const rf_kernel_call *call, rf_error *err)
                                  .name = row_name,                                                 \
                                  .why = text,                                                      \
                                  .wanted = wanted_fn,                                              \
+                                 .usable = rf_dnnl_available,                                      \
                                  .can = prefix##_can_any,                                          \
                                  .scratch = prefix##_scratch,                                      \
                                  .prepare = prefix##_prepare,                                      \

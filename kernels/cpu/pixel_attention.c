@@ -563,7 +563,7 @@ static const rf_kernel pixel_attention = {
 #if VL == 16
 static bool can_dot(const rf_kernel_desc *desc)
 {
-    return rf_cpu_get_features()->avx512_bf16 && desc->args.in[0]->dtype == RF_BF16 && can(desc);
+    return desc->args.in[0]->dtype == RF_BF16 && can(desc);
 }
 
 static rf_status prepare_dot(const rf_kernel_desc *desc, void **out_state, rf_error *err)
@@ -581,6 +581,7 @@ static const rf_kernel pixel_attention_dot = {
     .op = RF_OP_PIXEL_ATTENTION,
     .name = "pixel_attention_bf16",
     .why = "bf16 NHWC, k <= 7, (r, s) pairs through vdpbf16ps",
+    .usable = rf_cpu_has_avx512_bf16,
     .can = can_dot,
     .scratch = scratch,
     .prepare = prepare_dot,

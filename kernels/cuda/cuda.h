@@ -47,6 +47,11 @@ bool rf_cuda_aligned16(const void *p);
 /* Walks operand 0's dims; the other operands broadcast to it from the right. data pointers are
  * those of the tensors. At most RF_CUDA_ND_OPERANDS. */
 rf_cuda_nd rf_cuda_nd_make(const rf_tensor *const *operands, int n);
+/* Makes every step of the walk n neighbouring elements, for vector loads and stores: the innermost
+ * dim must be dense in operand 0, dense or broadcast (stride 0) in the others, and all vectors
+ * begin at multiples of n elements. *out_tail gets the elements that are left over, which may be
+ * some only where the walk has one dim. False: it cannot be done, and nd is as it was. */
+bool rf_cuda_nd_widen(rf_cuda_nd *nd, int n, int32_t *out_tail);
 
 /* ---- constants ---------------------------------------------------------------------------------
  * A kernel's `prepare` sees constants in host memory. What it needs on the device in another form

@@ -6,6 +6,11 @@
  */
 #include "kernels/cuda/stream.h"
 
+#include "kernels/cuda/module.h"
+#ifdef RF_HAVE_CUDNN
+#include "kernels/cuda/library.h"
+#endif
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -105,6 +110,24 @@ static rf_status describe_device(rf_device *d, rf_error *err)
     return RF_OK;
 }
 
+static void describe_versions(rf_device *d)
+{
+    int driver = 0;
+    const char *libraries = "no cuDNN";
+    char text[64];
+    (void)cudaDriverGetVersion(&driver);
+#ifdef RF_HAVE_CUDNN
+    const char *why;
+    const rf_cudnn *cudnn = rf_cudnn_open(&why);
+    if (cudnn) {
+        snprintf(text, sizeof text, "cuDNN %zu", cudnn->GetVersion());
+        libraries = text;
+    }
+#endif
+    snprintf(d->versions, sizeof d->versions, "%s, driver %d, CUDA %d, %s, Refold %s",
+             d->description, driver, CUDART_VERSION, libraries, RF_CUDA_MODULE_ABI);
+}
+
 static rf_status open_locked(rf_device **out, rf_error *err)
 {
     int n = 0, ordinal = 0; /* CUDA_VISIBLE_DEVICES says which is the first */
@@ -155,6 +178,15 @@ static void close_device(rf_device **device)
 static const char *describe(const rf_device *device)
 {
     return device->description;
+}
+
+static const char *versions(const rf_device *device)
+{
+    pthread_mutex_lock(&lock);
+    if (!*device->versions)
+        describe_versions((rf_device *)device);
+    pthread_mutex_unlock(&lock);
+    return device->versions;
 }
 
 static rf_status alloc(rf_device *device, size_t bytes, void **out, rf_error *err)
@@ -208,6 +240,7 @@ const rf_device_ops rf_cuda_device_ops = {
     .open = open_device,
     .close = close_device,
     .describe = describe,
+    .versions = versions,
     .alloc = alloc,
     .free = free_memory,
     .upload = upload,

@@ -92,6 +92,39 @@ template <int N> __device__ __forceinline__ void rf_cp_wait()
     asm volatile("cp.async.wait_group %0;" ::"n"(N));
 }
 
+/* ---- arithmetic --------------------------------------------------------------------------------
+ */
+/* The larger; NaN if either is. */
+__device__ __forceinline__ float rf_max_nan(float a, float b)
+{
+    float r;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
+    return r;
+}
+/* 2^x and 1/x of the special function unit: relative error below 2^-22. */
+__device__ __forceinline__ float rf_exp2_fast(float x)
+{
+    float r;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+    return r;
+}
+__device__ __forceinline__ float rf_rcp_fast(float x)
+{
+    float r;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+    return r;
+}
+
+/* The low (high) halves of a and b as one word, a's below. */
+__device__ __forceinline__ uint32_t rf_join_low(uint32_t a, uint32_t b)
+{
+    return __byte_perm(a, b, 0x5410);
+}
+__device__ __forceinline__ uint32_t rf_join_high(uint32_t a, uint32_t b)
+{
+    return __byte_perm(a, b, 0x7632);
+}
+
 /* ---- tensor cores ------------------------------------------------------------------------------
  */
 /* Four 8x8 matrices of 16-bit elements; lane 8i+r gives the address of row r of matrix i; lane l
@@ -183,6 +216,51 @@ __device__ __forceinline__ void rf_store_from_float(void *data, int32_t dtype, i
         rf_store((float *)data + i, v);
 }
 
+/* The same for integer dtypes; u64 keeps its bits, bool is 0 or 1. Stores keep the low bits. */
+__device__ __forceinline__ int64_t rf_load_integer(const void *data, int32_t dtype, int64_t i)
+{
+    switch (dtype) {
+    case RF_I8:
+        return rf_load((const int8_t *)data + i);
+    case RF_U8:
+        return rf_load((const uint8_t *)data + i);
+    case RF_I16:
+        return rf_load((const int16_t *)data + i);
+    case RF_U16:
+        return rf_load((const uint16_t *)data + i);
+    case RF_I32:
+        return rf_load((const int32_t *)data + i);
+    case RF_U32:
+        return rf_load((const uint32_t *)data + i);
+    case RF_BOOL:
+        return rf_load((const uint8_t *)data + i) != 0;
+    default:
+        return rf_load((const int64_t *)data + i);
+    }
+}
+__device__ __forceinline__ void rf_store_integer(void *data, int32_t dtype, int64_t i, int64_t v)
+{
+    switch (dtype) {
+    case RF_I8:
+    case RF_U8:
+        rf_store((uint8_t *)data + i, (uint8_t)v);
+        break;
+    case RF_I16:
+    case RF_U16:
+        rf_store((uint16_t *)data + i, (uint16_t)v);
+        break;
+    case RF_I32:
+    case RF_U32:
+        rf_store((uint32_t *)data + i, (uint32_t)v);
+        break;
+    case RF_BOOL:
+        rf_store((uint8_t *)data + i, (uint8_t)(v != 0));
+        break;
+    default:
+        rf_store((int64_t *)data + i, v);
+    }
+}
+
 /* Sum (max) over the warp; every lane gets it. The order is the same on every run. */
 __device__ __forceinline__ float rf_warp_sum(float v)
 {
@@ -200,6 +278,12 @@ __device__ __forceinline__ float rf_warp_max(float v)
 __device__ __forceinline__ float rf_sigmoid(float x)
 {
     return 1.0f / (1.0f + expf(-x));
+}
+
+/* Absolute error below 1e-6: for results that are stored as f16 or bf16. */
+__device__ __forceinline__ float rf_sigmoid_fast(float x)
+{
+    return rf_rcp_fast(1.0f + rf_exp2_fast(-1.44269504f * x));
 }
 
 /* NaN stays NaN in every kind. */
@@ -237,22 +321,27 @@ __device__ __forceinline__ void rf_nd_offsets(const rf_cuda_nd &nd, int64_t i, i
 {
     for (int k = 0; k < N; k++)
         at[k] = 0;
+    if (!nd.rank)
+        return;
     if (nd.elements <= INT32_MAX) { /* 64-bit division costs some 50 instructions */
         uint32_t left = (uint32_t)i;
-        for (int d = nd.rank - 1; d >= 0; d--) {
+        for (int d = nd.rank - 1; d > 0; d--) {
             uint32_t dim = (uint32_t)nd.dims[d], q = left / dim, r = left - q * dim;
             for (int k = 0; k < N; k++)
                 at[k] += r * nd.strides[k][d];
             left = q;
         }
-        return;
+        i = left;
+    } else {
+        for (int d = nd.rank - 1; d > 0; d--) {
+            int64_t q = i / nd.dims[d], r = i - q * nd.dims[d];
+            for (int k = 0; k < N; k++)
+                at[k] += r * nd.strides[k][d];
+            i = q;
+        }
     }
-    for (int d = nd.rank - 1; d >= 0; d--) {
-        int64_t q = i / nd.dims[d], r = i - q * nd.dims[d];
-        for (int k = 0; k < N; k++)
-            at[k] += r * nd.strides[k][d];
-        i = q;
-    }
+    for (int k = 0; k < N; k++)
+        at[k] += i * nd.strides[k][0];
 }
 
 /* Index of this thread in a one-dimensional grid, and the step of a grid-stride loop. */

@@ -31,17 +31,22 @@ rf_status rf_cuda_launch(const rf_kernel_call *call, const rf_cuda_entry *entry,
                             err);
 }
 
+/* The limit is the kernel's, not the launch's: set to what one node needs, it would refuse another
+ * node that needs more. So it is always raised to what the device has. */
 rf_status rf_cuda_allow_shared(const rf_kernel_desc *desc, const rf_cuda_entry *entry,
                                size_t shared_bytes, rf_error *err)
 {
     if (shared_bytes <= 48 * 1024)
         return RF_OK;
+    size_t most = desc->device->props.sharedMemPerBlockOptin;
+    if (shared_bytes > most)
+        return rf_fail(err, RF_ERR_UNSUPPORTED, "%s needs %zu bytes of shared memory, %s has %zu",
+                       entry->name, shared_bytes, desc->device->props.name, most);
     RF_TRY(rf_cuda_enter(desc->device, err));
-    return rf_cuda_check(desc->device,
-                         cudaFuncSetAttribute(entry->fn,
-                                              cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                              (int)shared_bytes),
-                         entry->name, err);
+    return rf_cuda_check(
+        desc->device,
+        cudaFuncSetAttribute(entry->fn, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)most),
+        entry->name, err);
 }
 
 dim3 rf_cuda_grid(const rf_kernel_call *call, int64_t elements, int threads)

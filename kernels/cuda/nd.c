@@ -67,3 +67,23 @@ rf_cuda_nd rf_cuda_nd_make(const rf_tensor *const *operands, int n)
         }
     return nd;
 }
+
+bool rf_cuda_nd_widen(rf_cuda_nd *nd, int n, int32_t *out_tail)
+{
+    int last = nd->rank - 1;
+    if (last < 0 || nd->elements < n || (last && nd->dims[last] % n))
+        return false;
+    for (int k = 0; k < nd->n; k++) {
+        if (nd->strides[k][last] != 1 && (!k || nd->strides[k][last]))
+            return false;
+        for (int d = 0; nd->strides[k][last] && d < last; d++)
+            if (nd->strides[k][d] % n)
+                return false;
+    }
+    *out_tail = (int32_t)(nd->dims[last] % n);
+    nd->dims[last] /= n;
+    nd->elements = last ? nd->elements / n : nd->dims[0];
+    for (int k = 0; k < nd->n; k++)
+        nd->strides[k][last] *= n;
+    return true;
+}

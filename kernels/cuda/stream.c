@@ -42,6 +42,8 @@ void rf_cuda_stream_destroy(rf_stream **stream)
         rf_cuda_recording_destroy(&unfinished);
     }
     bool alive = rf_cuda_enter(s->device, NULL) == RF_OK;
+    if (alive && s->close_cudnn)
+        s->close_cudnn(s);
     for (size_t i = 0; alive && i < s->n_marks; i++)
         (void)cudaEventDestroy(s->marks[i]);
     if (alive && s->owned) {

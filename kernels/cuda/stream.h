@@ -13,6 +13,7 @@ struct rf_device {
     int ordinal;
     struct cudaDeviceProp props;
     char description[320];
+    char versions[448];
     _Atomic int lost;     /* the cudaError_t after which the context is of no more use */
     cudaStream_t uploads; /* made at the first upload, under the lock of device.c */
 };
@@ -47,6 +48,8 @@ struct rf_stream {
     bool external;           /* record: mark what comes */
     rf_recording *recording; /* being recorded or updated */
     size_t next_external;    /* update: the node that the next launch is */
+    void *cudnn;             /* cudnnHandle_t of this stream, made by its first cuDNN kernel */
+    void (*close_cudnn)(rf_stream *stream);
     cudaEvent_t *marks;
     size_t n_marks, marks_capacity;
 };

@@ -245,6 +245,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
         p->regsPerBlock = 65536;
         p->sharedMemPerBlock = 48 * 1024;
         p->sharedMemPerBlockOptin = 227 * 1024;
+        p->sharedMemPerMultiprocessor = 228 * 1024;
         return cudaSuccess;
     });
 }

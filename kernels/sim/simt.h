@@ -163,6 +163,26 @@ template <class T> void rf_shared_store(T *p, T v)
     *p = v;
 }
 float rf_atomic_add(float *p, float v);
+inline float rf_max_nan(float a, float b)
+{
+    return a > b || a != a ? a : b;
+}
+inline float rf_exp2_fast(float x)
+{
+    return __builtin_exp2f(x);
+}
+inline float rf_rcp_fast(float x)
+{
+    return 1.0f / x;
+}
+inline uint32_t rf_join_low(uint32_t a, uint32_t b)
+{
+    return (a & 0xffff) | b << 16;
+}
+inline uint32_t rf_join_high(uint32_t a, uint32_t b)
+{
+    return a >> 16 | (b & 0xffff0000u);
+}
 inline void rf_cp_async16(void *shared, const void *global)
 {
     simt::cp_async(shared, global, 16, true);
@@ -195,7 +215,7 @@ template <class T> float rf_half_bits(uint32_t bits)
 {
     uint16_t low = (uint16_t)bits;
     T h;
-    memcpy(&h, &low, 2);
+    memcpy((void *)&h, &low, 2);
     return (float)h;
 }
 template <class T> void rf_mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])

@@ -59,6 +59,41 @@ void rf_image_store_row(const rf_image_decoder *d, int64_t y, const void *sample
         }
 }
 
+static unsigned exif_u16(const uint8_t *p, bool big)
+{
+    return big ? p[0] << 8 | p[1] : p[1] << 8 | p[0];
+}
+
+static unsigned exif_u32(const uint8_t *p, bool big)
+{
+    return big ? exif_u16(p, big) << 16 | exif_u16(p + 2, big)
+               : exif_u16(p + 2, big) << 16 | exif_u16(p, big);
+}
+
+int rf_exif_orientation(const uint8_t *p, size_t n)
+{
+    static const char header[] = "Exif\0";
+    if (n >= sizeof header && !memcmp(p, header, sizeof header)) {
+        p += sizeof header;
+        n -= sizeof header;
+    }
+    if (n < 8 || (memcmp(p, "II*\0", 4) && memcmp(p, "MM\0*", 4)))
+        return 1;
+    bool big = p[0] == 'M';
+    size_t ifd = exif_u32(p + 4, big);
+    if (ifd > n - 2)
+        return 1;
+    unsigned entries = exif_u16(p + ifd, big);
+    for (unsigned i = 0; i < entries && ifd + 2 + (size_t)(i + 1) * 12 <= n; i++) {
+        const uint8_t *e = p + ifd + 2 + (size_t)i * 12;
+        if (exif_u16(e, big) == 0x0112) {
+            unsigned o = exif_u16(e + 8, big);
+            return o >= 1 && o <= 8 ? (int)o : 1;
+        }
+    }
+    return 1;
+}
+
 /* Turns the planes the way the camera was held. */
 static rf_status apply_orientation(rf_image_decoder *d, rf_error *err)
 {

@@ -40,7 +40,8 @@ void rf_image_store_row(const rf_image_decoder *d, int64_t y, const void *sample
 /* What rf_image_read does with the bytes of a file. */
 rf_status rf_image_decode(const uint8_t *bytes, size_t n, const char *path, rf_buffer *out,
                           rf_error *err);
-/* EXIF orientation 1..8 from the bytes of a JPEG APP1 segment; 1 where there is none. */
+/* Orientation 1..8 in the first directory of EXIF data, as they stand in a JPEG APP1 segment
+ * (behind "Exif\0\0") or in a PNG eXIf chunk (without, in most files); 1 where there is none. */
 int rf_exif_orientation(const uint8_t *bytes, size_t n);
 
 #ifdef __cplusplus

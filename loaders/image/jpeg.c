@@ -57,39 +57,6 @@ static void count_scans(j_common_ptr info)
     longjmp(j->jump, 1);
 }
 
-static unsigned exif_u16(const uint8_t *p, bool big)
-{
-    return big ? p[0] << 8 | p[1] : p[1] << 8 | p[0];
-}
-
-static unsigned exif_u32(const uint8_t *p, bool big)
-{
-    return big ? exif_u16(p, big) << 16 | exif_u16(p + 2, big)
-               : exif_u16(p + 2, big) << 16 | exif_u16(p, big);
-}
-
-/* Orientation tag of the first IFD of an APP1 Exif segment; 1 if there is none. */
-int rf_exif_orientation(const uint8_t *p, size_t n)
-{
-    if (n < 14 || memcmp(p, "Exif\0\0", 6))
-        return 1;
-    p += 6;
-    n -= 6;
-    bool big = p[0] == 'M';
-    size_t ifd = exif_u32(p + 4, big);
-    if (ifd > n - 2)
-        return 1;
-    unsigned entries = exif_u16(p + ifd, big);
-    for (unsigned i = 0; i < entries && ifd + 2 + (size_t)(i + 1) * 12 <= n; i++) {
-        const uint8_t *e = p + ifd + 2 + (size_t)i * 12;
-        if (exif_u16(e, big) == 0x0112) {
-            unsigned o = exif_u16(e + 8, big);
-            return o >= 1 && o <= 8 ? (int)o : 1;
-        }
-    }
-    return 1;
-}
-
 /* CMYK without colour management, as browsers show it; Adobe's files hold it inverted. In place. */
 static void cmyk_to_rgb(uint8_t *row, int64_t width, bool inverted)
 {

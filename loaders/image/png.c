@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include <png.h>
+#include <zlib.h>
 
 /* Deflate packs 258 bytes into 2 bits at best: 1032 to 1 (zlib's technical notes). */
 enum { DEFLATE_RATIO = 1032 };
@@ -44,6 +45,39 @@ static void read_bytes(png_structp png, png_bytep out, size_t n)
         png_error(png, "the file is truncated");
     memcpy(out, p->image->bytes + p->at, n);
     p->at += n;
+}
+
+static size_t read_length(const uint8_t *p)
+{
+    return (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
+}
+
+/* As with every chunk that is not needed for the pixels, a damaged one is as good as none. */
+static bool is_intact(const uint8_t *chunk, size_t length)
+{
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+    (void)chunk, (void)length;
+    return true;
+#else
+    return crc32(0, chunk + 4, (uInt)length + 4) == read_length(chunk + 8 + length);
+#endif
+}
+
+/* eXIf may stand behind the pixels, and the size of the picture is wanted without decoding those:
+ * so the chunks are walked here. */
+static int find_orientation(const rf_image_decoder *d)
+{
+    size_t at = 8; /* behind the signature */
+    while (d->n - at >= 12) {
+        const uint8_t *chunk = d->bytes + at;
+        size_t length = read_length(chunk);
+        if (length > d->n - at - 12 || !memcmp(chunk + 4, "IEND", 4))
+            break;
+        if (!memcmp(chunk + 4, "eXIf", 4))
+            return is_intact(chunk, length) ? rf_exif_orientation(chunk + 8, length) : 1;
+        at += length + 12;
+    }
+    return 1;
 }
 
 static rf_status read_rows(struct png_decoder *p, int passes, bool sixteen, rf_error *err)
@@ -84,6 +118,7 @@ static rf_status decode(struct png_decoder *p, rf_error *err)
     png_read_info(p->png, p->info);
     d->width = png_get_image_width(p->png, p->info);
     d->height = png_get_image_height(p->png, p->info);
+    d->orientation = find_orientation(d);
     if (!d->out)
         return RF_OK;
     int bits = png_get_bit_depth(p->png, p->info) * png_get_channels(p->png, p->info);

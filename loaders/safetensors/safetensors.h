@@ -12,6 +12,7 @@ extern "C" {
 #endif
 
 extern const rf_loader rf_loader_safetensors;
+extern const rf_loader rf_loader_shards; /* an index of several such files */
 
 enum { RF_SAFETENSORS_MAX_HEADER = 100000000 };
 

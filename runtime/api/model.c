@@ -18,6 +18,7 @@ static rf_status model_new(rf_env *env, rf_model **out, rf_error *err)
     m->env = rf_env_retain(env);
     atomic_init(&m->refs, 1);
     rf_fold_audit_init(&m->audit, env);
+    pthread_mutex_init(&m->device_lock, NULL);
     *out = m;
     rf_status status = rf_pack_cache_create(env, NULL, NULL, &m->packs, err);
     if (status != RF_OK)
@@ -25,8 +26,21 @@ static rf_status model_new(rf_env *env, rf_model **out, rf_error *err)
     return status;
 }
 
+/* A network with such weights runs, and gives NaN: a mistake of training that should be heard of.
+ */
+static void look_for_nonfinite(rf_model *m)
+{
+    const char *first;
+    m->info.n_nonfinite = rf_fold_count_nonfinite(m->graph, &first);
+    m->info.first_nonfinite = first;
+    if (m->info.n_nonfinite)
+        rf_log(m->env, RF_LOG_WARN, "%lld weights are NaN or Inf, the first in '%.128s'",
+               (long long)m->info.n_nonfinite, first);
+}
+
 /* From a built graph to one that sessions can plan. */
-static rf_status finish(rf_model *m, bool unfolded, const char *format, rf_error *err)
+static rf_status finish(rf_model *m, bool unfolded, bool own_form, const char *format,
+                        rf_error *err)
 {
     if (!m->graph->n_outputs)
         return rf_fail(err, RF_ERR_ARGUMENT, "graph '%s' has no output",
@@ -35,6 +49,11 @@ static rf_status finish(rf_model *m, bool unfolded, const char *format, rf_error
     if (!unfolded)
         RF_TRY(rf_fold_graph(m->graph, &m->audit, err));
     RF_TRY(rf_fold_round(m->graph, err));
+    if (own_form) {
+        m->info.n_nonfinite = -1; /* to look at all would be to read all */
+        m->info.first_nonfinite = "";
+    } else
+        look_for_nonfinite(m);
     RF_TRY(rf_exec_optimise(m->graph, err));
     snprintf(m->format, sizeof m->format, "%s", format);
     m->info.format = m->format;
@@ -53,7 +72,7 @@ static rf_status build(rf_model *m, rf_checkpoint *ckpt, bool unfolded, rf_error
     if (!own_form)
         RF_TRY(rf_fold_checkpoint(ckpt, !unfolded, &m->audit, err));
     RF_TRY(rf_load_graph(ckpt, &m->graph, err));
-    return finish(m, unfolded, own_form ? "refold" : ckpt->format, err);
+    return finish(m, unfolded, own_form, own_form ? "refold" : ckpt->format, err);
 }
 
 rf_status rf_model_load(const rf_model_params *given, rf_model **out, rf_error *err)
@@ -79,10 +98,7 @@ rf_status rf_model_load(const rf_model_params *given, rf_model **out, rf_error *
     RF_TRY_DONE(model_new(env, &m, err));
     RF_TRY_DONE(rf_load_checkpoint(env, blob, params.path, &ckpt, err));
     RF_TRY_DONE(build(m, ckpt, params.unfolded, err));
-    if (rf_blob_is_mapping(blob)) {
-        m->file = rf_blob_retain(blob);
-        rf_blob_forget(m->file);
-    }
+    rf_model_forget_files(m);
     *out = m;
     m = NULL;
 done:
@@ -111,7 +127,7 @@ rf_status rf_model_from_graph(rf_graph **graph, const rf_model_params *given, rf
         for (size_t v = 0; v < m->graph->n_values; v++)
             if (m->graph->values[v].blob)
                 m->info.n_file_parameters += rf_tensor_elements(&m->graph->values[v].desc);
-        status = finish(m, params.unfolded, "graph", err);
+        status = finish(m, params.unfolded, false, "graph", err);
     }
     rf_graph_destroy(graph);
     if (status == RF_OK)
@@ -119,6 +135,16 @@ rf_status rf_model_from_graph(rf_graph **graph, const rf_model_params *given, rf
     else
         rf_model_release(&m);
     return status;
+}
+
+void rf_model_forget_files(const rf_model *model)
+{
+    const rf_blob *last = NULL;
+    for (size_t v = 0; v < model->graph->n_values; v++) {
+        const rf_blob *blob = model->graph->values[v].blob;
+        if (blob && blob != last)
+            rf_blob_forget(last = blob);
+    }
 }
 
 rf_model *rf_model_retain(rf_model *model)
@@ -133,9 +159,10 @@ void rf_model_release(rf_model **model_ptr)
     *model_ptr = NULL;
     if (!m || atomic_fetch_sub_explicit(&m->refs, 1, memory_order_acq_rel) != 1)
         return;
+    rf_model_close_devices(m);
+    pthread_mutex_destroy(&m->device_lock);
     rf_graph_destroy(&m->graph);
     rf_pack_cache_destroy(&m->packs);
-    rf_blob_release(&m->file);
     rf_fold_audit_free(&m->audit);
     rf_env *env = m->env;
     rf_free(env, m, sizeof *m);
@@ -167,14 +194,15 @@ int rf_model_output_count(const rf_model *model)
     return (int)model->graph->n_outputs;
 }
 
-static void fill_io(const rf_graph_value *v, const char *name, rf_io_info *out)
+static rf_status give_io(const rf_graph_value *v, const char *name, rf_io_info *out, rf_error *err)
 {
-    *out = (rf_io_info){.name = name,
-                        .dtype = v->desc.dtype,
-                        .rank = v->desc.rank,
-                        .min_height = v->min_h,
-                        .min_width = v->min_w};
-    memcpy(out->dims, v->desc.dims, sizeof out->dims);
+    rf_io_info io = {.name = name,
+                     .dtype = v->desc.dtype,
+                     .rank = v->desc.rank,
+                     .min_height = v->min_h,
+                     .min_width = v->min_w};
+    memcpy(io.dims, v->desc.dims, sizeof io.dims);
+    return rf_params_give(&io, sizeof io, out, "rf_io_info", err);
 }
 
 static rf_status check_index(const char *what, int i, size_t n, rf_error *err)
@@ -188,37 +216,40 @@ rf_status rf_model_input(const rf_model *model, int i, rf_io_info *out, rf_error
 {
     const rf_graph *g = model->graph;
     RF_TRY(check_index("input", i, g->n_inputs, err));
-    fill_io(&g->values[g->inputs[i]], g->values[g->inputs[i]].name, out);
-    return RF_OK;
+    return give_io(&g->values[g->inputs[i]], g->values[g->inputs[i]].name, out, err);
 }
 
 rf_status rf_model_output(const rf_model *model, int i, rf_io_info *out, rf_error *err)
 {
     const rf_graph *g = model->graph;
     RF_TRY(check_index("output", i, g->n_outputs, err));
-    fill_io(&g->values[g->outputs[i]], g->output_names[i], out);
-    return RF_OK;
+    return give_io(&g->values[g->outputs[i]], g->output_names[i], out, err);
 }
 
-void rf_model_get_info(const rf_model *model, rf_model_info *out)
+rf_status rf_model_get_info(const rf_model *model, rf_model_info *out, rf_error *err)
 {
-    *out = model->info;
+    return rf_params_give(&model->info, sizeof model->info, out, "rf_model_info", err);
 }
 
 rf_status rf_model_fold(const rf_model *model, int i, rf_fold_info *out, rf_error *err)
 {
     RF_TRY(check_index("fold", i, model->audit.n_records, err));
     const rf_fold_record *r = &model->audit.records[i];
-    *out = (rf_fold_info){r->scheme, r->target, r->n_in, r->max_abs, r->max_error};
-    return RF_OK;
+    const rf_fold_info fold = {0, r->scheme, r->target, r->n_in, r->max_abs, r->max_error};
+    return rf_params_give(&fold, sizeof fold, out, "rf_fold_info", err);
 }
 
 rf_status rf_model_op(const rf_model *model, int i, rf_op_use *out, rf_error *err)
 {
     RF_TRY(check_index("op", i, model->graph->n_nodes, err));
     const rf_graph_node *n = &model->graph->nodes[i];
-    *out = (rf_op_use){rf_op_get(n->op)->name, n->name};
-    return RF_OK;
+    const rf_op_use use = {0, rf_op_get(n->op)->name, n->name};
+    return rf_params_give(&use, sizeof use, out, "rf_op_use", err);
+}
+
+static bool is_usable(const rf_kernel *kernel)
+{
+    return !kernel->usable || kernel->usable();
 }
 
 bool rf_op_supported(int k, const char *backend_name)
@@ -229,12 +260,12 @@ bool rf_op_supported(int k, const char *backend_name)
         return false;
     const rf_kernel *const *kernels = backend->kernels(&n);
     for (size_t i = 0; i < n; i++)
-        if ((int)kernels[i]->op == k)
+        if ((int)kernels[i]->op == k && is_usable(kernels[i]))
             return true;
     return false;
 }
 
-void rf_op_kernels(int k, const char *backend_name, char *buf, size_t buf_bytes)
+void rf_op_kernels(int k, const char *backend_name, bool usable, char *buf, size_t buf_bytes)
 {
     const rf_backend *backend = rf_backend_find(backend_name);
     size_t n = 0, used = 0;
@@ -242,7 +273,7 @@ void rf_op_kernels(int k, const char *backend_name, char *buf, size_t buf_bytes)
     if (buf_bytes)
         buf[0] = 0;
     for (size_t i = 0; i < n; i++) {
-        if ((int)kernels[i]->op != k || used >= buf_bytes)
+        if ((int)kernels[i]->op != k || used >= buf_bytes || is_usable(kernels[i]) != usable)
             continue;
         int wrote =
             snprintf(buf + used, buf_bytes - used, "%s%s", used ? " " : "", kernels[i]->name);

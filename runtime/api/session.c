@@ -15,22 +15,30 @@ enum { DEFAULT_PLANS = 8, MAX_PLANS = 1 << 16, MAX_THREADS = 1024, HUGE_PAGE = 2
 
 /* 'auto' takes the fastest device that is there, and says which; a device that was asked for by
  * name is never replaced by another. */
-static rf_status find_backend(rf_env *env, const char *device, const rf_backend **out,
+static rf_status open_backend(rf_model *model, const char *name, rf_plan_params *params,
                               rf_error *err)
 {
-    bool any = !device || !strcmp(device, "auto");
-    *out = rf_backend_find(any ? "cuda" : device);
-    if (*out)
+    const rf_model_device *on;
+    RF_TRY(rf_backend_open(name, &params->backend, err));
+    params->packs = model->packs;
+    if (!params->backend->device_ops)
         return RF_OK;
-    if (any) {
-        rf_log(env, RF_LOG_INFO, "device 'auto': this build has no CUDA module, using 'cpu'");
-        *out = rf_backend_find("cpu");
+    RF_TRY(rf_model_open_device(model, params->backend, &on, err));
+    params->packs = on->packs;
+    params->device = on->device;
+    return RF_OK;
+}
+
+static rf_status find_backend(rf_model *model, const char *device, rf_plan_params *params,
+                              rf_error *err)
+{
+    rf_error why;
+    if (device && strcmp(device, "auto"))
+        return open_backend(model, device, params, err);
+    if (open_backend(model, "cuda", params, &why) == RF_OK)
         return RF_OK;
-    }
-    if (!strcmp(device, "cuda"))
-        return rf_fail(err, RF_ERR_DEVICE,
-                       "device 'cuda': this build has no CUDA module; use 'cpu' or 'auto'");
-    return rf_fail(err, RF_ERR_ARGUMENT, "device '%s': expected auto, cpu, cuda or ref", device);
+    rf_log(model->env, RF_LOG_INFO, "device 'auto': using 'cpu' (%s)", why.text);
+    return open_backend(model, "cpu", params, err);
 }
 
 static rf_status check_precision(const rf_backend *backend, rf_dtype precision, rf_error *err)
@@ -47,6 +55,27 @@ static rf_status check_precision(const rf_backend *backend, rf_dtype precision, 
                    rf_dtype_name(precision) ? rf_dtype_name(precision) : "?", backend->name, known);
 }
 
+static void describe_device(rf_session *s)
+{
+    const rf_backend *b = s->params.backend;
+    if (b->device_ops)
+        snprintf(s->device, sizeof s->device, "%s %s", b->name,
+                 b->device_ops->describe(s->params.device));
+    else
+        snprintf(s->device, sizeof s->device, "%s %s, %d thread%s", b->name, b->describe(),
+                 s->params.n_threads, s->params.n_threads == 1 ? "" : "s");
+}
+
+static rf_status make_tuner(rf_session *s, const rf_session_params *params, rf_error *err)
+{
+    if (!params->tune)
+        return RF_OK;
+    RF_TRY(rf_tuner_create(s->model->env, s->params.backend, s->params.device, params->tune_dir,
+                           &s->tuner, err));
+    s->params.tuner = s->tuner;
+    return RF_OK;
+}
+
 rf_status rf_session_create(rf_model *model, const rf_session_params *given, rf_session **out,
                             rf_error *err)
 {
@@ -57,9 +86,15 @@ rf_status rf_session_create(rf_model *model, const rf_session_params *given, rf_
         return rf_fail(err, RF_ERR_ARGUMENT, "model is NULL");
     if (given)
         RF_TRY(rf_params_take(&params, sizeof params, given, "rf_session_params", err));
-    const rf_backend *backend;
-    RF_TRY(find_backend(model->env, params.device, &backend, err));
-    RF_TRY(check_precision(backend, params.precision, err));
+    rf_plan_params plan = {.precision = params.precision,
+                           .n_threads = params.n_threads ? params.n_threads : rf_cpu_count(),
+                           .exact = params.exact,
+                           .memory_cap = params.memory_cap};
+    RF_TRY(find_backend(model, params.device, &plan, err));
+    RF_TRY(check_precision(plan.backend, params.precision, err));
+    if (params.stream && !plan.device)
+        return rf_fail(err, RF_ERR_ARGUMENT, "a stream was given, but device '%s' has none",
+                       plan.backend->name);
     if (params.n_threads < 0 || params.n_threads > MAX_THREADS)
         return rf_fail(err, RF_ERR_ARGUMENT, "n_threads is %d, expected 0 (all cores) to %d",
                        params.n_threads, MAX_THREADS);
@@ -69,22 +104,45 @@ rf_status rf_session_create(rf_model *model, const rf_session_params *given, rf_
     RF_TRY(rf_alloc_array(model->env, 1, sizeof *s, &s, err));
     s->max_plans = params.max_plans ? params.max_plans : DEFAULT_PLANS;
     s->model = rf_model_retain(model);
-    s->params = (rf_plan_params){.backend = backend,
-                                 .precision = params.precision,
-                                 .n_threads = params.n_threads ? params.n_threads : rf_cpu_count(),
-                                 .exact = params.exact,
-                                 .memory_cap = params.memory_cap,
-                                 .packs = model->packs};
+    s->params = plan;
     s->text.env = model->env;
-    snprintf(s->device, sizeof s->device, "%s %s, %d thread%s", backend->name, backend->describe(),
-             s->params.n_threads, s->params.n_threads == 1 ? "" : "s");
+    describe_device(s);
     rf_status status =
         rf_alloc_array(model->env, (size_t)s->max_plans, sizeof *s->plans, &s->plans, err);
+    if (status == RF_OK && plan.device)
+        status = make_tuner(s, &params, err);
+    if (status == RF_OK && plan.device)
+        status =
+            plan.backend->device_ops->stream_create(plan.device, params.stream, &s->stream, err);
     if (status == RF_OK)
         *out = s;
     else
         rf_session_destroy(&s);
     return status;
+}
+
+static void free_arena(rf_session *s)
+{
+    if (s->params.device && s->arena)
+        s->params.backend->device_ops->free(s->params.device, s->arena);
+    else
+        rf_free(s->model->env, s->arena, s->arena_bytes);
+    s->arena = NULL;
+    s->arena_bytes = 0;
+}
+
+static rf_status alloc_arena(rf_session *s, size_t bytes, rf_error *err)
+{
+    if (s->params.device)
+        return s->params.backend->device_ops->alloc(s->params.device, bytes, &s->arena, err);
+    s->arena = rf_alloc(s->model->env, bytes, bytes >= HUGE_PAGE ? HUGE_PAGE : 64);
+    if (!s->arena)
+        return rf_fail(err, RF_ERR_MEMORY, "no memory for %zu bytes of activations", bytes);
+    /* First touch of 4 KiB pages costs more than a small network (design: 165 against 62 ms per 512
+     * MiB). */
+    if (bytes >= HUGE_PAGE)
+        (void)madvise(s->arena, bytes, MADV_HUGEPAGE);
+    return RF_OK;
 }
 
 void rf_session_destroy(rf_session **session)
@@ -97,7 +155,10 @@ void rf_session_destroy(rf_session **session)
     for (int i = 0; i < s->n_plans; i++)
         rf_plan_destroy(&s->plans[i]);
     rf_free(env, s->plans, (size_t)s->max_plans * sizeof *s->plans);
-    rf_free(env, s->arena, s->arena_bytes);
+    free_arena(s);
+    rf_tuner_destroy(&s->tuner);
+    if (s->stream)
+        s->params.backend->device_ops->stream_destroy(&s->stream);
     rf_profile_destroy(&s->profile);
     rf_profile_destroy(&s->paused_profile);
     rf_str_free(&s->text);
@@ -116,19 +177,11 @@ static rf_status fit_arena(rf_session *s, rf_error *err)
             need = rf_plan_memory(s->plans[i]);
     if (need <= s->arena_bytes && s->arena_bytes / 2 <= need)
         return RF_OK;
-    rf_env *env = s->model->env;
-    rf_free(env, s->arena, s->arena_bytes);
+    free_arena(s);
     for (int i = 0; i < s->n_plans; i++)
         s->plans[i]->bound_arena = NULL;
-    s->arena_bytes = 0;
-    s->arena = rf_alloc(env, need, need >= HUGE_PAGE ? HUGE_PAGE : 64);
-    if (!s->arena)
-        return rf_fail(err, RF_ERR_MEMORY, "no memory for %zu bytes of activations", need);
+    RF_TRY(alloc_arena(s, need, err));
     s->arena_bytes = need;
-    /* First touch of 4 KiB pages costs more than a small network (design: 165 against 62 ms per 512
-     * MiB). */
-    if (need >= HUGE_PAGE)
-        (void)madvise(s->arena, need, MADV_HUGEPAGE);
     return RF_OK;
 }
 
@@ -172,9 +225,10 @@ static rf_status select_plan(rf_session *s, const rf_tensor *inputs, int n, bool
     rf_status status = rf_plan_create(s->model->graph, inputs, n, &s->params, &plan, err);
     if (backend->leave)
         backend->leave(saved);
+    if (s->tuner)
+        rf_tuner_save(s->tuner);
     RF_TRY(status);
-    if (s->model->file) /* weights are packed now; few kernels read the file's copy */
-        rf_blob_forget(s->model->file);
+    rf_model_forget_files(s->model); /* weights are packed now */
     if (s->n_plans == s->max_plans)
         evict_oldest(s);
     s->plans[s->n_plans++] = plan;
@@ -209,20 +263,19 @@ static rf_status check_inputs(const rf_session *s, const rf_tensor *inputs, int 
 rf_status rf_session_prepare(rf_session *s, const rf_tensor *inputs, int n_inputs,
                              rf_plan_info *out, rf_error *err)
 {
-    bool cached;
+    rf_plan_info info = {0};
+    if (out) /* a wrong size is told before the work */
+        RF_TRY(rf_params_give(&info, sizeof info, out, "rf_plan_info", err));
     RF_TRY(check_inputs(s, inputs, n_inputs, err));
-    RF_TRY(select_plan(s, inputs, n_inputs, &cached, err));
+    RF_TRY(select_plan(s, inputs, n_inputs, &info.cached, err));
     const rf_plan *p = s->current;
-    size_t weights = p->const_bytes + rf_pack_cache_bytes(s->model->packs);
-    if (out)
-        *out = (rf_plan_info){.peak_bytes = rf_plan_memory(p) + weights,
-                              .arena_bytes = p->arena_bytes,
-                              .scratch_bytes = p->scratch_bytes,
-                              .weight_bytes = weights,
-                              .macs = p->macs,
-                              .n_steps = (int32_t)p->n_steps,
-                              .cached = cached};
-    return RF_OK;
+    info.weight_bytes = p->const_bytes + rf_pack_cache_bytes(s->params.packs);
+    info.arena_bytes = p->arena_bytes;
+    info.scratch_bytes = p->scratch_bytes;
+    info.peak_bytes = rf_plan_memory(p) + info.weight_bytes;
+    info.macs = p->macs;
+    info.n_steps = (int32_t)p->n_steps;
+    return out ? rf_params_give(&info, sizeof info, out, "rf_plan_info", err) : RF_OK;
 }
 
 static rf_status need_plan(const rf_session *s, rf_error *err)
@@ -292,8 +345,8 @@ static rf_status unstage(const rf_tensor *user, const rf_tensor *dense, rf_error
     return rf_backend_choose(rf_backend_find("ref"), &any)->run(&call, err);
 }
 
-rf_status rf_session_run(rf_session *s, const rf_tensor *inputs, int n_inputs,
-                         const rf_tensor *outputs, int n_outputs, rf_error *err)
+rf_status rf_session_select(rf_session *s, const rf_tensor *inputs, int n_inputs,
+                            const rf_tensor *outputs, int n_outputs, rf_error *err)
 {
     bool cached;
     RF_TRY(check_inputs(s, inputs, n_inputs, err));
@@ -304,21 +357,30 @@ rf_status rf_session_run(rf_session *s, const rf_tensor *inputs, int n_inputs,
     if (n_inputs > RF_MAX_IN || n_outputs > RF_MAX_OUT)
         return rf_fail(err, RF_ERR_UNSUPPORTED, "%d inputs, %d outputs: at most %d each", n_inputs,
                        n_outputs, RF_MAX_IN);
+    for (int i = 0; i < n_inputs; i++)
+        if (!inputs[i].data && rf_tensor_elements(&inputs[i]))
+            return rf_fail(err, RF_ERR_ARGUMENT, "input %d has no data", i);
+    for (int i = 0; i < n_outputs; i++)
+        RF_TRY(check_output(s, i, &outputs[i], err));
+    return RF_OK;
+}
+
+static rf_status run(rf_session *s, const rf_tensor *inputs, int n_inputs, const rf_tensor *outputs,
+                     int n_outputs, rf_error *err)
+{
+    RF_TRY(rf_session_select(s, inputs, n_inputs, outputs, n_outputs, err));
     struct staged st;
     memset(st.memory, 0, sizeof st.memory);
     rf_status status = RF_OK;
-    for (int i = 0; i < n_inputs; i++) {
-        if (!inputs[i].data && rf_tensor_elements(&inputs[i]))
-            status = rf_fail(err, RF_ERR_ARGUMENT, "input %d has no data", i);
-        if (status != RF_OK)
-            goto done;
+    for (int i = 0; i < n_inputs; i++)
         RF_TRY_DONE(stage(s, &inputs[i], i, true, &st, err));
-    }
-    for (int i = 0; i < n_outputs; i++) {
-        RF_TRY_DONE(check_output(s, i, &outputs[i], err));
+    for (int i = 0; i < n_outputs; i++)
         RF_TRY_DONE(stage(s, &outputs[i], RF_MAX_IN + i, false, &st, err));
-    }
-    RF_TRY_DONE(rf_plan_run(s->current, s->arena, st.ends, st.ends + RF_MAX_IN, s->profile, err));
+    if (s->params.device)
+        RF_TRY_DONE(rf_session_run_on_device(s, st.ends, st.ends + RF_MAX_IN, err));
+    else
+        RF_TRY_DONE(rf_plan_run(s->current, s->arena, st.ends, st.ends + RF_MAX_IN, s->profile,
+                                &s->run_state, err));
     for (int i = 0; i < n_outputs; i++)
         if (st.memory[RF_MAX_IN + i])
             RF_TRY_DONE(unstage(&outputs[i], &st.ends[RF_MAX_IN + i], err));
@@ -327,6 +389,22 @@ done:
         if (st.memory[i])
             rf_free(s->model->env, st.memory[i], rf_tensor_bytes(&st.ends[i]));
     return status;
+}
+
+rf_status rf_session_run(rf_session *s, const rf_tensor *inputs, int n_inputs,
+                         const rf_tensor *outputs, int n_outputs, rf_error *err)
+{
+    __atomic_store_n(&s->run_state, RF_RUN_GOING_ON, __ATOMIC_SEQ_CST);
+    rf_status status = run(s, inputs, n_inputs, outputs, n_outputs, err);
+    __atomic_store_n(&s->run_state, RF_RUN_NONE, __ATOMIC_SEQ_CST);
+    return status;
+}
+
+void rf_session_cancel(rf_session *s)
+{
+    int going_on = RF_RUN_GOING_ON;
+    __atomic_compare_exchange_n(&s->run_state, &going_on, RF_RUN_CANCELLED, false, __ATOMIC_SEQ_CST,
+                                __ATOMIC_RELAXED);
 }
 
 static rf_status finish_text(rf_session *s, const char **out, rf_error *err)

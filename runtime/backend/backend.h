@@ -49,8 +49,11 @@ typedef struct rf_kernel {
      * the library, which costs memory and time to open: the planner does that for plans in which
      * it would do a fair share of the work (rf_backend_wants_library). NULL: not such a kernel. */
     bool (*wanted)(const rf_kernel_desc *desc);
-    /* Can this kernel run the node as it is? Must check dtypes, strides and attributes. NULL:
-     * always. */
+    /* Does this machine have what the kernel needs beyond the instruction set of its table,
+     * whatever the node (AMX, an external library)? May open the library. NULL: yes. */
+    bool (*usable)(void);
+    /* Can this kernel, if it is usable, run the node as it is? Must check dtypes, strides and
+     * attributes. NULL: always. */
     bool (*can)(const rf_kernel_desc *desc);
     /* Bytes of scratch for one run. NULL: 0. */
     size_t (*scratch)(const rf_kernel_desc *desc);
@@ -100,6 +103,8 @@ struct rf_device_ops {
     rf_status (*open)(rf_env *env, rf_device **out, rf_error *err);
     void (*close)(rf_device **device);
     const char *(*describe)(const rf_device *device); /* "NVIDIA H200, sm_90" */
+    /* The same with all that timings depend on: driver, runtime, libraries (which this opens). */
+    const char *(*versions)(const rf_device *device);
 
     /* 256-byte aligned. Waits for nothing that runs; `free` waits for all that runs. */
     rf_status (*alloc)(rf_device *device, size_t bytes, void **out, rf_error *err);
@@ -151,11 +156,14 @@ typedef struct rf_backend {
 /* Defined in kernels/backends.c; terminated by NULL. Order = preference of `auto`. */
 extern const rf_backend *const rf_backends[];
 const rf_backend *rf_backend_find(const char *name);
-/* Whether the kernel may be given the node: wanted, if that is a question, and able. */
+/* The same, and those that are modules ("cuda"): opened at first need, kept until the process ends.
+ * RF_ERR_DEVICE says what is missing; RF_ERR_ARGUMENT for a name that nobody has. Threads: safe. */
+rf_status rf_backend_open(const char *name, const rf_backend **out, rf_error *err);
+/* Whether the kernel may be given the node: wanted, if that is a question, usable, and able. */
 static inline bool rf_kernel_takes(const rf_kernel *kernel, const rf_kernel_desc *desc)
 {
     return kernel->op == desc->args.op && (!kernel->wanted || kernel->wanted(desc)) &&
-           (!kernel->can || kernel->can(desc));
+           (!kernel->usable || kernel->usable()) && (!kernel->can || kernel->can(desc));
 }
 /* Would the first kernel for desc come from an external library? Opens none. */
 bool rf_backend_wants_library(const rf_backend *backend, const rf_kernel_desc *desc);

@@ -64,6 +64,7 @@ rf_status rf_checkpoint_create(rf_env *env, const char *path, rf_checkpoint **ou
     ckpt->env = rf_env_retain(env);
     ckpt->format = "";
     rf_arena_init(&ckpt->arena, env);
+    ckpt->in_memory = !path;
     ckpt->path = path ? rf_arena_strndup(&ckpt->arena, path, strlen(path)) : "<memory>";
     rf_status status = ckpt->path ? grow_index(ckpt, err)
                                   : rf_fail(err, RF_ERR_MEMORY, "no memory for a file name");

@@ -29,6 +29,7 @@ typedef struct rf_checkpoint {
     rf_env *env;
     rf_arena arena;
     const char *path;   /* for messages: the path or "<memory>" */
+    bool in_memory;     /* no path was given: there are no files beside it */
     const char *format; /* loader's name: "safetensors", "pth", ... */
     rf_checkpoint_entry *entries;
     size_t n_entries, entries_capacity;

@@ -5,7 +5,8 @@
  * Image ops (convolutions and what lives between them) want NHWC; matrix ops want plain row-major.
  * Layout-neutral ops take what their neighbours have, so the property spreads through them in both
  * directions until nothing changes. Inputs and outputs of the graph stay plain: the caller owns
- * their layout, and stem and head kernels read and write it directly.
+ * their layout, and stem and head kernels read and write it directly. So do casts of inputs, which
+ * those kernels read in their place.
  */
 #include "runtime/exec/plan.h"
 
@@ -51,7 +52,7 @@ static bool mark(rf_planner *p, rf_value v)
 {
     const rf_graph *g = p->plan->graph;
     if (v == RF_NONE || p->nhwc[v] || rf_graph_is_const(g, v) || is_graph_input(g, v) ||
-        rf_graph_is_output(g, v) || p->plan->values[v].tensor.rank != 4)
+        rf_graph_is_output(g, v) || p->plan->values[v].plain || p->plan->values[v].tensor.rank != 4)
         return false;
     p->nhwc[v] = true;
     return true;
@@ -90,6 +91,10 @@ void rf_planner_layouts(rf_planner *p)
     const rf_graph *g = p->plan->graph;
     if (!p->plan->params.backend->nhwc)
         return;
+    for (size_t i = 0; i < g->n_nodes; i++)
+        if (g->nodes[i].op == RF_OP_CAST && g->nodes[i].n_out &&
+            is_graph_input(g, g->nodes[i].in[0]))
+            p->plan->values[g->nodes[i].out[0]].plain = true;
     for (bool changed = true; changed;) {
         changed = false;
         for (size_t i = 0; i < g->n_nodes; i++)

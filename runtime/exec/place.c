@@ -15,6 +15,7 @@ rf_kernel_desc rf_plan_desc(const rf_plan *plan, const rf_op_args *args)
                             .n_threads = plan->params.n_threads,
                             .env = plan->env,
                             .packs = plan->params.packs,
+                            .device = plan->params.device,
                             .exact = plan->params.exact,
                             .no_library = plan->params.no_library};
 }
@@ -30,6 +31,29 @@ static void desc_of(const rf_planner *p, const rf_graph_node *n, rf_kernel_desc 
         d->args.out[k] = &plan->values[n->out[k]].tensor;
 }
 
+/* An external library may refuse on the spot what it was wanted for (another version, another
+ * device): then the next kernel takes the node. So its kernels are prepared while they are placed,
+ * and all others when memory is known to suffice (rf_planner_prepare). */
+static rf_status prepare_wanted(rf_planner *p, rf_kernel_desc *d, const char *name,
+                                const rf_backend *backend, const rf_kernel **kernel, void **state,
+                                rf_error *err)
+{
+    rf_error why;
+    if (!(*kernel)->wanted)
+        return RF_OK;
+    rf_status status = (*kernel)->prepare(d, state, &why);
+    if (status == RF_ERR_UNSUPPORTED) {
+        rf_log(p->plan->env, RF_LOG_INFO, "%s '%s': %s.%s refused: %s", rf_op_get(d->args.op)->name,
+               name, backend->name, (*kernel)->name, why.text);
+        d->no_library = true;
+        if ((*kernel = rf_backend_choose(backend, d)))
+            return prepare_wanted(p, d, name, backend, kernel, state, err);
+    }
+    if (status != RF_OK && err)
+        *err = why;
+    return status;
+}
+
 static rf_status add_step(rf_planner *p, const rf_graph_node *n, const rf_backend *backend,
                           const rf_kernel *kernel, rf_error *err)
 {
@@ -43,6 +67,10 @@ static rf_status add_step(rf_planner *p, const rf_graph_node *n, const rf_backen
     rf_kernel_call *call = &plan->calls[plan->n_steps];
     memset(s, 0, sizeof *s);
     desc_of(p, n, &d);
+    if (plan->params.tuner && rf_plan_macs(&d.args))
+        RF_TRY(rf_tuner_choose(plan->params.tuner, &d, &kernel, err));
+    *call = (rf_kernel_call){.args = d.args, .n_threads = plan->params.n_threads};
+    RF_TRY(prepare_wanted(p, &d, n->name, backend, &kernel, &call->state, err));
     s->kernel = kernel;
     s->backend = backend;
     s->name = n->name;
@@ -52,11 +80,27 @@ static rf_status add_step(rf_planner *p, const rf_graph_node *n, const rf_backen
     s->chain = 1;
     memcpy(s->in, n->in, sizeof s->in);
     memcpy(s->out, n->out, sizeof s->out);
-    *call = (rf_kernel_call){.args = d.args, .n_threads = plan->params.n_threads};
-    if (kernel->prepare)
-        RF_TRY(kernel->prepare(&d, &call->state, err));
     plan->macs += s->macs;
     plan->n_steps++;
+    return RF_OK;
+}
+
+/* What no kernel of the backend takes runs on the reference kernel, unless that would have to reach
+ * into a device's memory. */
+static rf_status fall_back(const rf_planner *p, const rf_kernel_desc *d, const char *name,
+                           const rf_backend **backend, const rf_kernel **kernel, rf_error *err)
+{
+    const rf_backend *wanted = p->plan->params.backend;
+    if (wanted->device_ops)
+        return rf_fail(err, RF_ERR_UNSUPPORTED,
+                       "device '%s' has no kernel for %s '%s' with %s in, "
+                       "%s out",
+                       wanted->name, rf_op_get(d->args.op)->name, name,
+                       rf_dtype_name(d->args.in[0]->dtype), rf_dtype_name(d->args.out[0]->dtype));
+    rf_log(p->plan->env, RF_LOG_DEBUG, "no %s kernel for %s '%s', using ref", wanted->name,
+           rf_op_get(d->args.op)->name, name);
+    *backend = rf_backend_find("ref");
+    *kernel = rf_backend_choose(*backend, d);
     return RF_OK;
 }
 
@@ -72,10 +116,8 @@ static rf_status add_copy(rf_planner *p, rf_value src, rf_value dst, rf_error *e
     desc_of(p, &copy, &d);
     const rf_backend *backend = p->plan->params.backend;
     const rf_kernel *kernel = rf_backend_choose(backend, &d);
-    if (!kernel) {
-        backend = rf_backend_find("ref");
-        kernel = rf_backend_choose(backend, &d);
-    }
+    if (!kernel)
+        RF_TRY(fall_back(p, &d, copy.name, &backend, &kernel, err));
     return add_step(p, n, backend, kernel, err);
 }
 
@@ -183,10 +225,9 @@ static rf_status place_node(rf_planner *p, rf_graph_node n, rf_error *err)
     for (int outputs = 0; outputs < 2; outputs++)
         if ((kernel = try_inner(p, &n, true, outputs)))
             return place_inner(p, &n, outputs, kernel, err);
-    const rf_backend *ref = rf_backend_find("ref");
-    rf_log(plan->env, RF_LOG_DEBUG, "no %s kernel for %s '%s', using ref",
-           plan->params.backend->name, rf_op_get(n.op)->name, n.name);
-    return add_step(p, &n, ref, rf_backend_choose(ref, &d), err);
+    const rf_backend *backend;
+    RF_TRY(fall_back(p, &d, n.name, &backend, &kernel, err));
+    return add_step(p, &n, backend, kernel, err);
 }
 
 /* Consecutive steps that a kernel can run depth first: each must read what the one before wrote. */
@@ -249,6 +290,27 @@ static void judge_library(rf_planner *p)
             wanted += macs;
     }
     plan->params.no_library |= wanted * 10 < all;
+}
+
+rf_status rf_planner_prepare(rf_planner *p, rf_error *err)
+{
+    rf_plan *plan = p->plan;
+    for (size_t i = 0; i < plan->n_steps; i++) {
+        const rf_plan_step *s = &plan->steps[i];
+        rf_kernel_call *call = &plan->calls[i];
+        void *state = NULL;
+        if (s->borrowed) {
+            call->state = s->owner < 0 ? NULL : plan->calls[s->owner].state;
+            continue;
+        }
+        if (s->kernel->wanted)
+            continue; /* prepared when it was placed */
+        const rf_kernel_desc d = rf_plan_desc(plan, &call->args);
+        if (s->kernel->prepare)
+            RF_TRY(s->kernel->prepare(&d, &state, err));
+        call->state = state;
+    }
+    return plan->params.backend->device_ops ? rf_planner_upload(p, err) : RF_OK;
 }
 
 rf_status rf_planner_place(rf_planner *p, rf_error *err)

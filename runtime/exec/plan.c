@@ -42,6 +42,47 @@ static rf_status check_input(const rf_graph *g, int i, const rf_tensor *given, r
     return RF_OK;
 }
 
+/* Who reads `from`, casts left aside, reads `to` instead. Returns how many did. */
+static int replace_uses(rf_graph *g, rf_value from, rf_value to)
+{
+    int n = 0;
+    for (size_t i = 0; i < g->n_nodes; i++)
+        for (int k = 0; k < g->nodes[i].n_in && g->nodes[i].op != RF_OP_CAST; k++)
+            if (g->nodes[i].in[k] == from) {
+                g->nodes[i].in[k] = to;
+                n++;
+            }
+    for (size_t i = 0; i < g->n_outputs; i++)
+        if (g->outputs[i] == from) {
+            g->outputs[i] = to;
+            n++;
+        }
+    return n;
+}
+
+/* A float input in a dtype that the backend does not compute in (f16 and f64 on the CPU) is cast to
+ * f32 once, or each of its readers would fall back to the reference kernels. */
+static rf_status widen_inputs(rf_graph *g, uint32_t precisions, rf_error *err)
+{
+    bool any = false;
+    for (size_t i = 0; i < g->n_inputs; i++) {
+        rf_value v = g->inputs[i], wide;
+        rf_dtype dtype = g->values[v].desc.dtype;
+        rf_graph_node *n;
+        if (dtype > RF_BF16 || precisions >> dtype & 1)
+            continue;
+        RF_TRY(rf_graph_new_value(g, "", &wide, err));
+        if (!replace_uses(g, v, wide))
+            continue;
+        RF_TRY(rf_graph_new_node(g, RF_OP_CAST, "input", &n, err));
+        n->attrs.cast.to = RF_F32;
+        n->in[n->n_in++] = v;
+        n->out[n->n_out++] = wide;
+        any = true;
+    }
+    return any ? rf_graph_sort(g, err) : RF_OK; /* the casts come first */
+}
+
 /* Outputs that no step would write (an input or constant handed through, or one value named twice)
  * get a copy of their own. */
 static rf_status own_outputs(rf_graph *g, rf_error *err)
@@ -102,9 +143,24 @@ rf_status rf_planner_new_value(rf_planner *p, const rf_tensor *like, rf_value *o
     return RF_OK;
 }
 
+/* Everything counted so far, with the weights that are packed already, for this shape or another.
+ */
+static rf_status check_cap(const rf_plan *plan, const char *exact, rf_error *err)
+{
+    size_t total = rf_plan_memory(plan) + plan->const_bytes +
+                   (plan->params.packs ? rf_pack_cache_bytes(plan->params.packs) : 0);
+    if (plan->params.memory_cap && total > plan->params.memory_cap)
+        return rf_fail(err, RF_ERR_MEMORY,
+                       "this shape needs %s%zu bytes (weights, activations, scratch), the cap is "
+                       "%zu",
+                       exact, total, plan->params.memory_cap);
+    return RF_OK;
+}
+
 static rf_status build(rf_planner *p, const rf_tensor *inputs, rf_error *err)
 {
     rf_plan *plan = p->plan;
+    RF_TRY(widen_inputs(plan->graph, plan->params.backend->precisions, err));
     RF_TRY(own_outputs(plan->graph, err));
     size_t n = plan->n_values = plan->graph->n_values;
     RF_TRY(rf_alloc_array(plan->env, n, sizeof *plan->values, &plan->values, err));
@@ -115,18 +171,13 @@ static rf_status build(rf_planner *p, const rf_tensor *inputs, rf_error *err)
     rf_planner_layouts(p);
     rf_planner_descs(p);
     RF_TRY(rf_planner_place(p, err));
-    return rf_planner_memory(p, err);
-}
-
-static rf_status check_cap(const rf_plan *plan, rf_error *err)
-{
-    size_t total = rf_plan_memory(plan) + plan->const_bytes +
-                   (plan->params.packs ? rf_pack_cache_bytes(plan->params.packs) : 0);
-    if (plan->params.memory_cap && total > plan->params.memory_cap)
-        return rf_fail(err, RF_ERR_MEMORY,
-                       "this shape needs %zu bytes (weights, activations, scratch), the cap is %zu",
-                       total, plan->params.memory_cap);
-    return RF_OK;
+    RF_TRY(rf_planner_memory(p, err));
+    if (plan->params.backend->device_ops)
+        plan->ends_bytes = rf_plan_output_offset(plan, (int)plan->graph->n_outputs) -
+                           plan->arena_bytes - plan->scratch_bytes;
+    RF_TRY(check_cap(plan, "at least ", err));
+    RF_TRY(rf_planner_prepare(p, err));
+    return check_cap(plan, "", err);
 }
 
 rf_status rf_plan_create(const rf_graph *graph, const rf_tensor *inputs, int n_inputs,
@@ -146,11 +197,11 @@ rf_status rf_plan_create(const rf_graph *graph, const rf_tensor *inputs, int n_i
     plan->params = *params;
     planner.plan = plan;
     RF_TRY_DONE(rf_graph_clone(graph, &plan->graph, err));
-    for (size_t v = 0; v < graph->n_values; v++)
+    /* A device holds what kernels packed and what was uploaded, and counts it there. */
+    for (size_t v = 0; v < graph->n_values && !params->device; v++)
         if (graph->values[v].blob)
             plan->const_bytes += rf_tensor_bytes(&graph->values[v].desc);
     RF_TRY_DONE(build(&planner, inputs, err));
-    RF_TRY_DONE(check_cap(plan, err));
     *out = plan;
     plan = NULL;
 done:
@@ -165,6 +216,8 @@ void rf_plan_destroy(rf_plan **plan_ptr)
     rf_plan *plan = *plan_ptr;
     if (!plan)
         return;
+    if (plan->recording)
+        plan->params.backend->device_ops->recording_destroy(&plan->recording);
     for (size_t i = 0; i < plan->n_steps; i++)
         if (plan->calls[i].state && !plan->steps[i].borrowed && plan->steps[i].kernel->release)
             plan->steps[i].kernel->release(plan->env, plan->calls[i].state);
@@ -194,7 +247,7 @@ bool rf_plan_matches(const rf_plan *plan, const rf_tensor *inputs, int n_inputs)
 
 size_t rf_plan_memory(const rf_plan *plan)
 {
-    return plan->arena_bytes + plan->scratch_bytes;
+    return plan->arena_bytes + plan->scratch_bytes + plan->ends_bytes;
 }
 
 const rf_tensor *rf_plan_output(const rf_plan *plan, int i)

@@ -70,7 +70,7 @@ static void copy_name(char *dst, size_t bytes, const char *name)
     dst[n] = 0;
 }
 
-static void record(rf_profile *profile, const rf_plan_step *step, int64_t begin, int64_t end)
+void rf_profile_add(rf_profile *profile, const rf_plan_step *step, int64_t begin, int64_t end)
 {
     if (rf_grow_array(profile->env, &profile->events, &profile->capacity, profile->n + 1,
                       sizeof *profile->events, NULL) != RF_OK) {
@@ -87,32 +87,45 @@ static void record(rf_profile *profile, const rf_plan_step *step, int64_t begin,
         e->macs += step[k].macs;
 }
 
-static rf_status run_steps(rf_plan *plan, rf_profile *profile, rf_error *err)
+static rf_status run_steps(rf_plan *plan, rf_profile *profile, const int *state, rf_error *err)
 {
     for (size_t i = 0; i < plan->n_steps; i += (size_t)plan->steps[i].chain) {
         const rf_plan_step *s = &plan->steps[i];
+        if (state && __atomic_load_n(state, __ATOMIC_RELAXED) == RF_RUN_CANCELLED)
+            return rf_fail(err, RF_ERR_CANCELLED, "cancelled before step %zu of %zu ('%s')", i + 1,
+                           plan->n_steps, s->name);
         int64_t begin = profile ? now_ns() : 0;
         rf_status status = s->chain > 1 ? s->kernel->run_chain(&plan->calls[i], s->chain, err)
                                         : s->kernel->run(&plan->calls[i], err);
         if (status != RF_OK)
             return status;
         if (profile)
-            record(profile, s, begin, now_ns());
+            rf_profile_add(profile, s, begin, now_ns());
     }
     return RF_OK;
 }
 
-rf_status rf_plan_run(rf_plan *plan, void *arena, const rf_tensor *inputs, const rf_tensor *outputs,
-                      rf_profile *profile, rf_error *err)
+void rf_plan_bind(rf_plan *plan, void *arena, const rf_tensor *inputs, const rf_tensor *outputs)
 {
-    const rf_backend *backend = plan->params.backend;
-    int saved = 0;
     if (plan->bound_arena != arena || !arena)
         bind_arena(plan, arena);
     bind_ends(plan, inputs, outputs);
+}
+
+int64_t rf_profile_now(void)
+{
+    return now_ns();
+}
+
+rf_status rf_plan_run(rf_plan *plan, void *arena, const rf_tensor *inputs, const rf_tensor *outputs,
+                      rf_profile *profile, const int *state, rf_error *err)
+{
+    const rf_backend *backend = plan->params.backend;
+    int saved = 0;
+    rf_plan_bind(plan, arena, inputs, outputs);
     if (backend->enter)
         backend->enter(plan->params.n_threads, &saved);
-    rf_status status = run_steps(plan, profile, err);
+    rf_status status = run_steps(plan, profile, state, err);
     if (backend->leave)
         backend->leave(saved);
     return status;

@@ -29,6 +29,7 @@ typedef struct map {
     int64_t ready;  /* rows written so far */
     int64_t low;    /* first row in the window */
     int64_t rows;   /* height of the window */
+    int32_t owner;  /* the step of its first stripe */
 } map;
 
 typedef struct stripes {
@@ -288,6 +289,7 @@ static rf_status add_slide(stripes *s, rf_value v, rf_error *err)
                                               .chain = 1,
                                               .striped = true,
                                               .borrowed = true,
+                                              .owner = -1,
                                               .first_view = (int32_t)plan->n_views,
                                               .view_inputs = 1,
                                               .in = {v},
@@ -313,7 +315,7 @@ static void cut_padding(rf_plan_step *step, const rf_op_args *args, int64_t y0, 
             y0 - in.begin * step->attrs.conv_transpose2d.stride[0];
 }
 
-/* Rows [y0, y1) of step i. The first stripe owns the kernel's state. */
+/* Rows [y0, y1) of step i. The first stripe will own the kernel's state. */
 static rf_status add_stripe(stripes *s, size_t i, int64_t y0, int64_t y1, rf_error *err)
 {
     rf_plan *plan = s->plan;
@@ -322,7 +324,10 @@ static rf_status add_stripe(stripes *s, size_t i, int64_t y0, int64_t y1, rf_err
     rf_plan_step *step = &s->steps[s->n_steps - 1];
     rf_kernel_call *call = &s->calls[s->n_steps - 1];
     step->striped = true;
+    if (y0 == 0)
+        s->maps[old->out[0]].owner = (int32_t)s->n_steps - 1;
     step->borrowed = y0 > 0;
+    step->owner = s->maps[old->out[0]].owner;
     step->first_view = (int32_t)plan->n_views;
     step->view_inputs = map_inputs(&call->args);
     step->macs =
@@ -461,7 +466,7 @@ rf_status rf_planner_stripes(rf_planner *p, rf_error *err)
     RF_TRY_DONE(rf_alloc_array(env, n_steps, sizeof *s.done, &s.done, err));
     for (size_t i = 0; i < n_steps; i = s.last)
         RF_TRY_DONE(do_run(&s, i, err));
-    /* The states go with the new steps; the arrays change places. */
+    /* The arrays change places. */
     rf_plan_step *old_steps = plan->steps;
     rf_kernel_call *old_calls = plan->calls;
     size_t steps_capacity = plan->steps_capacity, calls_capacity = plan->calls_capacity;

@@ -223,3 +223,31 @@ rf_status rf_fold_round(rf_graph *graph, rf_error *err)
     }
     return RF_OK;
 }
+
+/* All bits of the exponent are set. The loop has no branch, so that it runs at memory speed. */
+static int64_t count_nonfinite(const float *x, int64_t n)
+{
+    int64_t count = 0;
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        count += (bits & 0x7f800000u) == 0x7f800000u;
+    }
+    return count;
+}
+
+int64_t rf_fold_count_nonfinite(const rf_graph *graph, const char **out_first)
+{
+    int64_t all = 0;
+    *out_first = "";
+    for (size_t v = 0; v < graph->n_values; v++) {
+        const rf_graph_value *value = &graph->values[v];
+        if (!value->blob || value->desc.dtype != RF_F32)
+            continue;
+        int64_t n = count_nonfinite(value->desc.data, rf_tensor_elements(&value->desc));
+        if (n && !all)
+            *out_first = value->name;
+        all += n;
+    }
+    return all;
+}

@@ -43,6 +43,9 @@ rf_status rf_fold_graph(rf_graph *graph, rf_fold_audit *audit, rf_error *err);
 /* Every float constant that is not f32 becomes f32, rounded once to nearest even. NaN or Inf:
  * RF_ERR_FORMAT. */
 rf_status rf_fold_round(rf_graph *graph, rf_error *err);
+/* NaN and Inf in the f32 constants, which no fold and no rounding has looked at: how many, and the
+ * name of the first constant that has them ("" if none). */
+int64_t rf_fold_count_nonfinite(const rf_graph *graph, const char **out_first);
 
 #ifdef __cplusplus
 }

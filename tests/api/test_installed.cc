@@ -172,8 +172,9 @@ TEST_F(Installed, InstallsHeadersToolAndPkgConfigOnly)
     int n = 0;
     for (std::string line; std::getline(lines, line);)
         n++;
-    EXPECT_EQ(n, 7) << found.out;
+    EXPECT_EQ(n, 8) << found.out;
     EXPECT_EQ(run_command({"find", dir_.path(), "-name", "*internal*"}).out, "");
+    EXPECT_EQ(run_command({"find", dir_.path(), "-name", "*_sim*"}).out, "");
     CommandResult tool = run_command({"find", dir_.path(), "-path", "*/bin/refold"});
     ASSERT_FALSE(tool.out.empty());
     CommandResult version =

@@ -4,6 +4,7 @@
 #include "tests/support/networks.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include <jansson.h>
@@ -90,7 +91,7 @@ TEST(Session, HandsInputsThroughAndOutputsTwice)
     EXPECT_NE(got[0].data, a.data);
     EXPECT_EQ(rf_model_input_count(model.get()), 2);
     EXPECT_EQ(rf_model_output_count(model.get()), 3);
-    rf_io_info info;
+    rf_io_info info = {sizeof info};
     ASSERT_EQ(rf_model_output(model.get(), 2, &info, &err), RF_OK) << err.text;
     EXPECT_STREQ(info.name, "again");
     EXPECT_EQ(rf_model_output(model.get(), 3, &info, &err), RF_ERR_ARGUMENT);
@@ -206,10 +207,7 @@ TEST(Session, TensorsThatMakeNoSenseAreRefusedByName)
 rf_model_info info_of(Net &n, rf_value y)
 {
     n.output("y", y);
-    Model m = finish_graph(n.take());
-    rf_model_info info;
-    rf_model_get_info(m.get(), &info);
-    return info;
+    return info_of(finish_graph(n.take()));
 }
 
 // What a tile must know: how far a pixel sees, where tiles may start, and whether that is all.
@@ -388,8 +386,8 @@ TEST(Params, ShorterOnesMeanDefaultsForTheRest)
     load.data_bytes = bytes.size();
     rf_model *m = nullptr;
     ASSERT_EQ(rf_model_load(&load, &m, &err), RF_OK) << err.text;
-    rf_model_info info;
-    rf_model_get_info(m, &info);
+    rf_model_info info = {sizeof info};
+    ASSERT_EQ(rf_model_get_info(m, &info, &err), RF_OK) << err.text;
     EXPECT_EQ(info.n_folds, 24) << "the default is to fold";
     rf_model_release(&m);
 }
@@ -459,6 +457,93 @@ TEST(Params, NumbersThatNoMachineHasAreRefused)
     EXPECT_EQ(rf_session_create(model.get(), &p, &s, &err), RF_ERR_ARGUMENT);
     EXPECT_NE(strstr(err.text, "max_plans is -1"), nullptr) << err.text;
     EXPECT_EQ(s, nullptr);
+}
+
+// Calls `fill` with a struct of its own size, of an older caller's, of a newer one's, and with
+// none.
+template <typename Info, typename Fill> void expect_versions(const char *name, Fill fill)
+{
+    rf_error err = {};
+    struct {
+        Info info;
+        int64_t future[2];
+    } whole, cut, longer;
+    memset(&whole, 0xee, sizeof whole);
+    whole.info.size = sizeof whole.info;
+    ASSERT_EQ(fill(&whole.info, &err), RF_OK) << name << ": " << err.text;
+    EXPECT_EQ(whole.info.size, sizeof whole.info) << name;
+    EXPECT_NE(whole.future[0], 0) << name << " was written beyond its end";
+
+    memset(&cut, 0xee, sizeof cut);
+    const size_t old = cut.info.size = 2 * sizeof(size_t); // the first member after the size
+    ASSERT_EQ(fill(&cut.info, &err), RF_OK) << name << ": " << err.text;
+    const char *bytes = reinterpret_cast<const char *>(&cut);
+    EXPECT_EQ(memcmp(bytes + sizeof(size_t),
+                     reinterpret_cast<const char *>(&whole) + sizeof(size_t), sizeof(size_t)),
+              0)
+        << name;
+    for (size_t i = old; i < sizeof cut; i++)
+        ASSERT_EQ(static_cast<unsigned char>(bytes[i]), 0xee) << name << " at byte " << i;
+
+    memset(&longer, 0xee, sizeof longer);
+    longer.info.size = sizeof longer;
+    ASSERT_EQ(fill(&longer.info, &err), RF_OK) << name << ": " << err.text;
+    EXPECT_EQ(longer.future[0], 0) << name;
+    EXPECT_EQ(longer.future[1], 0) << name;
+
+    longer.info.size = 0;
+    EXPECT_EQ(fill(&longer.info, &err), RF_ERR_ARGUMENT) << name;
+    EXPECT_NE(strstr(err.text, name), nullptr) << err.text;
+}
+
+TEST(Params, InfoStructsOfAnyVersionAreFilled)
+{
+    Model m = load_bytes(dea_net_safetensors(8));
+    Session s = open_session(m);
+    const rf_tensor shape = Array({1, 3, 16, 16}).shape();
+    ASSERT_EQ(rf_session_prepare(s.get(), &shape, 1, nullptr, nullptr), RF_OK);
+    expect_versions<rf_io_info>(
+        "rf_io_info", [&](rf_io_info *i, rf_error *e) { return rf_model_input(m.get(), 0, i, e); });
+    expect_versions<rf_io_info>("rf_io_info", [&](rf_io_info *i, rf_error *e) {
+        return rf_model_output(m.get(), 0, i, e);
+    });
+    expect_versions<rf_model_info>("rf_model_info", [&](rf_model_info *i, rf_error *e) {
+        return rf_model_get_info(m.get(), i, e);
+    });
+    expect_versions<rf_fold_info>("rf_fold_info", [&](rf_fold_info *i, rf_error *e) {
+        return rf_model_fold(m.get(), 3, i, e);
+    });
+    expect_versions<rf_op_use>(
+        "rf_op_use", [&](rf_op_use *i, rf_error *e) { return rf_model_op(m.get(), 2, i, e); });
+    expect_versions<rf_plan_info>("rf_plan_info", [&](rf_plan_info *i, rf_error *e) {
+        return rf_session_prepare(s.get(), &shape, 1, i, e);
+    });
+}
+
+// Weights that are NaN or Inf where no fold looks at them.
+TEST(Hooks, LoggerHearsOfWeightsThatAreNotFinite)
+{
+    std::vector<LogLine> lines;
+    rf_hooks hooks = {};
+    hooks.size = sizeof hooks;
+    hooks.logger = {collect, &lines, RF_LOG_WARN};
+    std::string bytes = dea_net_safetensors(8);
+    EXPECT_EQ(info_of(load_bytes(bytes, false, &hooks)).n_nonfinite, 0);
+    EXPECT_STREQ(info_of(load_bytes(bytes, false, &hooks)).first_nonfinite, "");
+    EXPECT_TRUE(lines.empty()) << lines[0].text;
+    overwrite(bytes, "up3.0.weight", 3, NAN);
+    overwrite(bytes, "up3.0.bias", 1, -INFINITY);
+    Model m = load_bytes(bytes, false, &hooks);
+    EXPECT_EQ(info_of(m).n_nonfinite, 4);
+    EXPECT_STREQ(info_of(m).first_nonfinite, "up3.0.weight");
+    ASSERT_EQ(lines.size(), 1u);
+    EXPECT_EQ(lines[0].level, RF_LOG_WARN);
+    for (const char *word : {"4 weights", "NaN", "'up3.0.weight'"})
+        EXPECT_NE(lines[0].text.find(word), std::string::npos) << lines[0].text;
+    TempDir dir;
+    rf_error err = {};
+    ASSERT_EQ(rf_model_save(m.get(), (dir / "m").c_str(), &err), RF_OK) << err.text;
+    EXPECT_EQ(info_of(load_file(dir / "m")).n_nonfinite, -1) << "mapped, not looked at";
 }
 
 } // namespace

@@ -5,6 +5,8 @@
 // larger ones.
 #include "tests/support/networks.h"
 
+#include <cstdlib>
+#include <cstring>
 #include <thread>
 
 using namespace rft;
@@ -82,6 +84,76 @@ TEST(Threads, ProfilesAndExplainsPerSession)
         EXPECT_EQ(rf_session_profile_json(s.get(), &text, nullptr), RF_OK);
         EXPECT_GE(steps(s).size(), 2u);
     });
+}
+
+// Somebody else asks again and again, so that it happens in the middle of a run.
+TEST(Threads, ACancelledRunLeavesTheSessionUsable)
+{
+    Session s = open_session(finish_graph(two_convs()), {.device = "ref"});
+    Array x = random_array("x", {1, 3, 64, 64}), want = run(s, x), y = want;
+    const rf_tensor in = x.view(), out = y.view();
+    std::atomic<bool> stop{false};
+    std::thread other([&] {
+        while (!stop)
+            rf_session_cancel(s.get());
+    });
+    rf_error err = {};
+    int n_cancelled = 0;
+    for (int i = 0; i < 1000 && n_cancelled < 3; i++) {
+        rf_status status = rf_session_run(s.get(), &in, 1, &out, 1, &err);
+        if (status == RF_OK) // all steps had begun before the other thread got to speak
+            continue;
+        ASSERT_EQ(status, RF_ERR_CANCELLED) << err.text;
+        EXPECT_NE(std::string(err.text).find("cancelled before step"), std::string::npos)
+            << err.text;
+        n_cancelled++;
+    }
+    stop = true;
+    other.join();
+    EXPECT_EQ(n_cancelled, 3);
+    EXPECT_EQ(run(s, x).data, want.data);
+}
+
+TEST(Threads, CancellingNothingDoesNothing)
+{
+    Session s = open_session(finish_graph(two_convs()));
+    const Array x = random_array("x", {1, 3, 24, 24});
+    rf_session_cancel(s.get());
+    const Array want = run(s, x);
+    rf_session_cancel(s.get());
+    rf_tensor shape = x.shape();
+    EXPECT_EQ(rf_session_prepare(s.get(), &shape, 1, nullptr, nullptr), RF_OK);
+    EXPECT_EQ(run(s, x).data, want.data);
+}
+
+// Whoever cancels during the first run of a shape need not wait for its steps.
+TEST(Threads, ACancelDuringPlanningStopsTheRun)
+{
+    struct Heard {
+        rf_session *session = nullptr;
+        int n = 0;
+    } heard;
+    rf_hooks hooks = {};
+    hooks.size = sizeof hooks;
+    hooks.allocator = {[](void *user, size_t bytes, size_t align) {
+                           Heard *h = static_cast<Heard *>(user);
+                           if (h->session) { // the plan's memory: inside of the run
+                               rf_session_cancel(h->session);
+                               h->n++;
+                           }
+                           return aligned_alloc(align ? align : 64, (bytes + 63) / 64 * 64 + 64);
+                       },
+                       [](void *, void *p, size_t) { free(p); }, &heard};
+    Session s = open_session(finish_graph(two_convs(&hooks)));
+    Array x = random_array("x", {1, 3, 24, 24}), y = x;
+    const rf_tensor in = x.view(), out = y.view();
+    rf_error err = {};
+    heard.session = s.get();
+    EXPECT_EQ(rf_session_run(s.get(), &in, 1, &out, 1, &err), RF_ERR_CANCELLED);
+    EXPECT_NE(strstr(err.text, "before step 1 of"), nullptr) << err.text;
+    EXPECT_GT(heard.n, 0);
+    EXPECT_EQ(rf_session_run(s.get(), &in, 1, &out, 1, &err), RF_OK) << err.text;
+    heard.session = nullptr;
 }
 
 TEST(Teams, SessionsOfTwoThreadsGiveTheSameBits)

@@ -5,6 +5,7 @@
 #include "tests/cli/fixture.h"
 
 #include <cmath>
+#include <cmath>
 #include <cstring>
 
 using namespace rft;
@@ -69,7 +70,7 @@ TEST_F(Cli, RunsOnNpyTensors)
     rf_tensor t = x.view();
     rf_error err;
     Model m = load_file(model());
-    rf_io_info in, out;
+    rf_io_info in = {sizeof in}, out = {sizeof out};
     ASSERT_EQ(rf_model_input(m.get(), 0, &in, &err), RF_OK);
     ASSERT_EQ(rf_model_output(m.get(), 0, &out, &err), RF_OK);
     ASSERT_EQ(rf_npy_write((dir_ / "x.npy").c_str(), &t, &err), RF_OK) << err.text;
@@ -149,6 +150,50 @@ TEST_F(Cli, OpsListsEveryOpWithItsBackends)
     EXPECT_NE(text.find("conv2d"), std::string::npos);
     EXPECT_NE(text.find(rf_backend_device("cpu")), std::string::npos);
     EXPECT_NE(text.find("winograd4x4"), std::string::npos);
+}
+
+// REFOLD_CPU=avx512 means without AVX512-BF16 and AMX, baseline without oneDNN.
+TEST_F(Cli, OpsMarksKernelsThatThisMachineCannotRun)
+{
+    const std::map<std::string, std::string> env = {{"REFOLD_CPU", "avx512"}};
+    Json j = parse(refold({"ops", "--json"}, env).out);
+    auto of = [&](const char *key) {
+        return std::string(json_string_value(json_object_get(at(j, "conv2d"), key)));
+    };
+    const bool avx512 = strstr(refold({"ops"}, env).out.c_str(), "cpu on avx512") != nullptr;
+    EXPECT_NE(of("cpu_kernels").find("direct"), std::string::npos);
+    EXPECT_EQ(of("cpu_unusable").find("direct"), std::string::npos);
+    for (const char *name : {"amx_conv", "bf16_conv"}) { // forbidden by REFOLD_CPU
+        EXPECT_EQ(of("cpu_kernels").find(name), std::string::npos) << of("cpu_kernels");
+        EXPECT_EQ(of("cpu_unusable").find(name) != std::string::npos, avx512) << name;
+    }
+    const std::string text = refold({"ops"}, env).out;
+    EXPECT_EQ(text.find("(not on this machine: amx_conv") != std::string::npos, avx512) << text;
+    j = parse(refold({"ops", "--json"}, {{"REFOLD_CPU", "baseline"}}).out);
+    EXPECT_EQ(of("cpu_kernels").find("dnnl"), std::string::npos) << of("cpu_kernels");
+}
+
+TEST_F(Cli, ReportsGoToAFileBesideTheText)
+{
+    const std::string file = dir_ / "report.json";
+    for (const char *command : {"info", "verify"}) {
+        const std::vector<std::string> args = {command, "-m", model(), "--shape", "1x3x16x16"};
+        auto with = [&](std::vector<std::string> more) {
+            more.insert(more.begin(), args.begin(), args.end());
+            return expect(0, more);
+        };
+        const std::string text = with({}).out;
+        EXPECT_EQ(text.find('{'), std::string::npos) << text;
+        CommandResult both = with({"--json", file});
+        EXPECT_EQ(both.out.substr(0, 10), text.substr(0, 10));
+        EXPECT_TRUE(parse(read_file(file)));
+        EXPECT_TRUE(parse(with({"--json"}).out));
+        EXPECT_TRUE(parse(with({"--json", "-"}).out));
+        with({"--json=" + file});
+        EXPECT_EQ(expect(2, {command, "-m", model(), "--json", file, "more"}).out, "");
+        expect_refusal(1, {command, "-m", model(), "--shape", "1x3x16x16", "--json", "/no/such/x"},
+                       {"/no/such/x"});
+    }
 }
 
 TEST_F(Cli, BenchReportsTimesMemoryAndMachine)
@@ -295,6 +340,26 @@ TEST_F(Cli, BadImagesAreNamedAndLeaveNoOutput)
     refused(picture("small.png", 12, 30), {"small.png", "13", "12"});
 }
 
+TEST_F(Cli, InfoTellsOfWeightsThatAreNotFinite)
+{
+    Json good = parse(expect(0, {"info", "-m", model(), "--json"}).out);
+    EXPECT_EQ(number(good, "nonfinite"), 0);
+    EXPECT_TRUE(json_is_null(at(good, "first_nonfinite")));
+    std::string bytes = dea_net_safetensors(8);
+    overwrite(bytes, "mix2.conv.bias", 2, NAN);
+    write_file(dir_ / "nan.safetensors", bytes);
+    CommandResult r = expect(0, {"info", "-m", dir_ / "nan.safetensors", "--json"});
+    Json bad = parse(r.out);
+    EXPECT_EQ(number(bad, "nonfinite"), 2);
+    EXPECT_STREQ(json_string_value(at(bad, "first_nonfinite")), "mix2.conv.bias");
+    EXPECT_NE(r.err.find("warning"), std::string::npos) << r.err;
+    EXPECT_NE(expect(0, {"info", "-m", dir_ / "nan.safetensors"}).out.find("mix2.conv.bias"),
+              std::string::npos);
+    expect(0, {"fold", "-m", dir_ / "nan.safetensors", "-o", dir_ / "own.safetensors"});
+    EXPECT_TRUE(json_is_null(
+        at(parse(expect(0, {"info", "-m", dir_ / "own.safetensors", "--json"}).out), "nonfinite")));
+}
+
 TEST_F(Cli, AFailedRunLeavesTheOldOutputAndNoPieces)
 {
     std::string in = picture("in.png", 30, 30), out = folder("out") + "/out.png";
@@ -311,6 +376,36 @@ TEST_F(Cli, AFailedRunLeavesTheOldOutputAndNoPieces)
     expect_refusal(1, {"run", "-m", model(), in, "-o", dir_ / "out.tiff"}, {"out.tiff", ".png"});
     expect_refusal(1, {"fold", "-m", model(), "-o", dir_ / "no/such/x.safetensors"},
                    {"x.safetensors"});
+}
+
+// Starts argv[3..], sends signal argv[1] as soon as file argv[2] is there, and prints how it ended.
+const char INTERRUPT[] = R"(
+import os, signal, subprocess, sys, time
+default = lambda: [signal.signal(s, signal.SIG_DFL) for s in (signal.SIGINT, signal.SIGTERM)]
+p = subprocess.Popen(sys.argv[3:], preexec_fn=default)
+while p.poll() is None and not os.path.exists(sys.argv[2]):
+    time.sleep(0.01)
+time.sleep(0.2) # into the next picture
+p.send_signal(int(sys.argv[1]))
+print(p.wait())
+)";
+
+TEST_F(Cli, AnInterruptedRunEndsByItsOwnWayOut)
+{
+    std::string in = folder("in");
+    picture("in/a.png", 20, 20);
+    picture("in/b.png", 700, 700); // many seconds on the reference backend
+    picture("in/c.png", 20, 20);
+    for (int number : {2, 15}) { // SIGINT, SIGTERM
+        std::string out = dir_ / ("out" + std::to_string(number));
+        CommandResult r =
+            run_command({"python3", "-c", INTERRUPT, std::to_string(number), out + "/a.png",
+                         binary(), "run", "-m", model(), "--device", "ref", in, "-o", out});
+        EXPECT_EQ(r.out, std::to_string(128 + number) + "\n") << "negative: killed. " << r.err;
+        EXPECT_EQ(list(out), std::vector<std::string>{"a.png"});
+        EXPECT_NE(r.err.find("of 3 images were not run"), std::string::npos) << r.err;
+        expect_size(out + "/a.png", 20, 20);
+    }
 }
 
 TEST_F(Cli, OneBadImageDoesNotStopTheOthers)

@@ -143,9 +143,7 @@ TEST(FoldedFiles, FoldingOnceMoreIsIdentity)
         rft::Model first = make();
         std::string once = saved(first, dir, "once");
         rft::Model again = rft::load_file(dir / "once");
-        rf_model_info before, after;
-        rf_model_get_info(first.get(), &before);
-        rf_model_get_info(again.get(), &after);
+        const rf_model_info before = rft::info_of(first), after = rft::info_of(again);
         EXPECT_GT(before.n_folds, 0) << name;
         EXPECT_EQ(after.n_folds, 0) << name;
         EXPECT_EQ(after.n_ops, before.n_ops) << name;

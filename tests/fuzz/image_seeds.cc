@@ -22,6 +22,7 @@ int main(int argc, char **argv)
             p.colour = colour;
             p.depth = depth;
             p.interlaced = interlaced;
+            p.orientation = interlaced ? 6 : 0;
             write(folder + "png_" + std::to_string(colour) + "_" + std::to_string(depth) +
                       (interlaced ? "_adam7" : ""),
                   rft::make_png(p));

@@ -114,6 +114,18 @@ def files():
              "e": {"dtype": "U8", "shape": [0, 3], "data_offsets": [2, 2]},
              "z": {"dtype": "BOOL", "shape": [1], "data_offsets": [2, 3]}}
     write("safetensors", "small", safetensors(small, b"\x80\x3f\x01"))
+    write("safetensors", "index", json.dumps({"metadata": {"total_size": 8}, "weight_map": {
+        "a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}).encode())
+
+
+def recipes():
+    """Of fuzz_fold.c: which checkpoint, then edits (what, which tensor, two arguments)."""
+    for kind, name in enumerate(["dea_net", "repvgg", "graph"]):
+        write("fold", name, bytes([kind]))
+        write("fold", name + "_unfolded", bytes([0x80 + (kind - 0x80) % 3]))
+        for edit in range(7):
+            write("fold", f"{name}_{edit}", bytes([kind, edit, 7 + edit, 3, 2]))
+    write("fold", "graph_text", bytes([2, 7, 0, 200, 17]))
 
 
 if __name__ == "__main__":
@@ -121,3 +133,4 @@ if __name__ == "__main__":
     arrays()
     graphs()
     files()
+    recipes()

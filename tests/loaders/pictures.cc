@@ -61,6 +61,20 @@ static void append(png_structp png, png_bytep bytes, size_t n)
     static_cast<std::string *>(png_get_io_ptr(png))->append(reinterpret_cast<char *>(bytes), n);
 }
 
+// Big-endian TIFF, one directory of one entry: orientation, a short.
+static std::string exif(int orientation)
+{
+    return std::string("MM\0*\0\0\0\10\0\1\1\22\0\3\0\0\0\1\0", 19) +
+           static_cast<char>(orientation) + std::string(6, '\0');
+}
+
+static void write_exif(png_structp png, int orientation)
+{
+    const std::string s = exif(orientation);
+    png_write_chunk(png, reinterpret_cast<const png_byte *>("eXIf"),
+                    reinterpret_cast<const png_byte *>(s.data()), s.size());
+}
+
 std::string make_png(const Png &p)
 {
     std::string out;
@@ -76,9 +90,13 @@ std::string make_png(const Png &p)
     if (p.colour == 3)
         png_set_PLTE(png, info, palette, p.depth < 4 ? 1 << p.depth : 5);
     png_write_info(png, info);
+    if (p.orientation && !p.exif_behind)
+        write_exif(png, p.orientation);
     for (int pass = png_set_interlace_handling(png); pass > 0; pass--)
         for (int y = 0; y < p.height; y++)
             png_write_row(png, png_row(p, y).data());
+    if (p.orientation && p.exif_behind)
+        write_exif(png, p.orientation);
     png_write_end(png, info);
     png_destroy_write_struct(&png, &info);
     return out;
@@ -94,10 +112,7 @@ std::vector<int> jpeg_quarter(const Jpeg &j, int x, int y)
 
 static void write_exif(jpeg_compress_struct *c, int orientation)
 {
-    // Big-endian TIFF, one directory of one entry: orientation, a short.
-    std::string s = std::string("Exif\0\0MM\0*\0\0\0\10\0\1\1\22\0\3\0\0\0\1\0", 25);
-    s += static_cast<char>(orientation);
-    s += std::string(6, '\0');
+    const std::string s = std::string("Exif\0\0", 6) + exif(orientation);
     jpeg_write_marker(c, JPEG_APP0 + 1, reinterpret_cast<const JOCTET *>(s.data()),
                       static_cast<unsigned>(s.size()));
 }

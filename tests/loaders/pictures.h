@@ -15,6 +15,8 @@ struct Png {
     int colour = 2; // PNG's colour types: 0 grey, 2 RGB, 3 palette, 4 grey + alpha, 6 RGBA
     int depth = 8;
     bool interlaced = false;
+    int orientation = 0;      // EXIF; 0: no EXIF
+    bool exif_behind = false; // the pixels; else before them
 };
 // Sample k of the raw rows (channels interleaved) is k * 37 modulo 2^depth, or 5 palette entries.
 std::string make_png(const Png &p);

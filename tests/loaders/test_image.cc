@@ -110,6 +110,77 @@ TEST(Png, DamageIsRefusedOrHarmless)
     }
 }
 
+// Where pixel x, y of the picture as shown lies in the one of w x h that is stored.
+std::pair<int, int> stored(int orientation, int w, int h, int x, int y)
+{
+    switch (orientation) {
+    case 2:
+        return {w - 1 - x, y};
+    case 3:
+        return {w - 1 - x, h - 1 - y};
+    case 4:
+        return {x, h - 1 - y};
+    case 5:
+        return {y, x};
+    case 6:
+        return {y, h - 1 - x};
+    case 7:
+        return {w - 1 - y, h - 1 - x};
+    case 8:
+        return {w - 1 - y, x};
+    default:
+        return {x, y};
+    }
+}
+
+TEST(Png, ExifOrientationTurnsThePicture)
+{
+    TempDir dir;
+    for (int o = 0; o <= 8; o++)
+        for (bool behind : {false, true})
+            for (bool interlaced : {false, true}) {
+                Png p;
+                p.width = 7;
+                p.orientation = o;
+                p.exif_behind = behind;
+                p.interlaced = interlaced;
+                Read r = read(make_png(p));
+                ASSERT_EQ(r.status, RF_OK) << r.text;
+                const int w = o >= 5 ? p.height : p.width, h = o >= 5 ? p.width : p.height;
+                ASSERT_EQ(r.image.dims, (std::vector<int64_t>{1, 3, h, w})) << "orientation " << o;
+                for (int y = 0; y < h; y++)
+                    for (int x = 0; x < w; x++) {
+                        auto [sx, sy] = stored(o, p.width, p.height, x, y);
+                        for (int c = 0; c < 3; c++)
+                            ASSERT_NEAR(at(r.image, c, x, y), png_value(p, c, sx, sy), 1e-6)
+                                << "orientation " << o << " at " << x << ", " << y;
+                    }
+                const std::string path = dir / "o.png";
+                write_file(path, make_png(p));
+                int64_t width = 0, height = 0;
+                rf_error err = {};
+                ASSERT_EQ(rf_image_size(path.c_str(), &width, &height, &err), RF_OK) << err.text;
+                EXPECT_EQ(width, w) << "orientation " << o << ", behind " << behind;
+                EXPECT_EQ(height, h);
+            }
+}
+
+// No pixel needs the chunk: the picture is shown as it is stored.
+TEST(Png, DamagedExifIsIgnored)
+{
+    Png p;
+    p.orientation = 6;
+    const std::string good = make_png(p);
+    std::string wrong = good, beyond = good, late = good;
+    const size_t type = good.find("eXIf");
+    wrong[type + 4 + 19] = 8; // the orientation, under the old checksum
+    EXPECT_EQ(read(wrong).image.dims, (std::vector<int64_t>{1, 3, 4, 5}));
+    late = make_png({}) + good.substr(type - 4, 26 + 12);
+    EXPECT_EQ(read(late).image.dims, (std::vector<int64_t>{1, 3, 4, 5})) << "behind the end";
+    beyond[type - 4] = 0x7f; // longer than the file
+    EXPECT_NE(read(beyond).status, RF_OK);
+}
+
 std::string png_with_size(uint32_t width, uint32_t height)
 {
     std::string s = make_png({});
@@ -210,6 +281,8 @@ TEST(Jpeg, ExifIsReadWithinItsBounds)
         return rf_exif_orientation(copy.data(), copy.size());
     };
     EXPECT_EQ(orientation(good), 6);
+    EXPECT_EQ(orientation(good.substr(6)), 6) << "as in PNG";
+    EXPECT_EQ(orientation(good.substr(6).replace(0, 4, "II+")), 1) << "no TIFF";
     for (size_t n = 0; n < good.size(); n++) {
         int o = orientation(good.substr(0, n));
         EXPECT_TRUE(o == 1 || o == 6) << n;

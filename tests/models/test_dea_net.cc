@@ -7,6 +7,7 @@
 #include "tests/support/networks.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "loaders/arch/arch.h"
 #include "loaders/loader.h"
@@ -19,6 +20,7 @@ namespace
 
 constexpr double F32_BOUND = 1e-5;   // of max |reference|: T2 of reparam.md, whole network
 constexpr double BF16_BOUND = 0.015; // rms over the standard deviation: cpu.md section 1
+constexpr double F16_BOUND = 0.002;  // three bits more of mantissa
 
 rf_status build_raw(rf_env *env, rf_blob *blob, bool fold, rf_graph **out, rf_error *err)
 {
@@ -124,14 +126,16 @@ void expect_f32(const Golden &g, const SessionOptions &options, bool unfolded = 
     printf("    %s: raw %.2g of %.2g, whole %.2g\n", options.device, d, bound, dy);
 }
 
-void expect_bf16(const Golden &g)
+void expect_half(const Golden &g, rf_dtype precision = RF_BF16, const char *device = "cpu")
 {
     SessionOptions options;
-    options.precision = RF_BF16;
+    options.device = device;
+    options.precision = precision;
     Array raw = run(open_session(load_raw(g.checkpoint, true), options), pad_to_4(g.x));
     double rms = relative_rms(raw.data, g.raw.data);
-    EXPECT_LE(rms, BF16_BOUND);
-    printf("    bf16: rms %.2g of the standard deviation\n", rms);
+    EXPECT_LE(rms, precision == RF_F16 ? F16_BOUND : BF16_BOUND);
+    printf("    %s %s: rms %.2g of the standard deviation\n", device, rf_dtype_name(precision),
+           rms);
 }
 
 SessionOptions on(const char *device, int threads = 2, bool exact = false)
@@ -165,7 +169,7 @@ TEST(DeaNet, OwnGoldenWithExactKernels)
 }
 TEST(DeaNet, OwnGoldenInBf16)
 {
-    expect_bf16(own_golden());
+    expect_half(own_golden());
 }
 
 class OfficialGolden : public testing::Test
@@ -185,7 +189,7 @@ TEST_F(OfficialGolden, TrainingCheckpointOfWidth8)
     expect_f32(g, on("cpu", 1, true));
     expect_f32(g, on("cpu"), true);
     expect_f32(g, on("ref"));
-    expect_bf16(g);
+    expect_half(g);
 }
 
 TEST_F(OfficialGolden, LegacyStreamOfWidth8)
@@ -206,7 +210,7 @@ TEST_F(OfficialGolden, TrainingCheckpointOfWidth32)
     expect_f32(g, on("cpu"));
     expect_f32(g, on("cpu", 2, true));
     expect_f32(g, on("cpu"), true);
-    expect_bf16(g);
+    expect_half(g);
 }
 
 TEST_F(OfficialGolden, TrainingCheckpointOfWidth32OnRef)
@@ -233,10 +237,8 @@ TEST(DeaNet, BatchOfTwoEqualsTwoRuns)
 
 TEST(DeaNet, FoldingLeavesNoTraceInTheGraph)
 {
-    rf_model_info folded, unfolded;
     Model with_folds = load_bytes(tiny()), without = load_bytes(tiny(), true);
-    rf_model_get_info(with_folds.get(), &folded);
-    rf_model_get_info(without.get(), &unfolded);
+    const rf_model_info folded = info_of(with_folds), unfolded = info_of(without);
     EXPECT_EQ(folded.n_folds, 24);
     EXPECT_EQ(unfolded.n_folds, 0);
     EXPECT_EQ(folded.n_file_parameters, 513065);
@@ -257,9 +259,7 @@ TEST(DeaNet, SavedFormGivesTheSameBits)
     Model again = load_file(dir / "folded.safetensors");
     Array x = random_array("saved", {1, 3, 33, 21}, 0, 1);
     EXPECT_EQ(run(open_session(model), x).data, run(open_session(again), x).data);
-    rf_model_info info;
-    rf_model_get_info(again.get(), &info);
-    EXPECT_STREQ(info.format, "refold");
+    EXPECT_STREQ(info_of(again).format, "refold");
 }
 
 TEST(DeaNet, RunsAtEverySizeFrom13)
@@ -272,6 +272,52 @@ TEST(DeaNet, RunsAtEverySizeFrom13)
             EXPECT_LE(max_abs_difference(run(cpu, x).data, run(ref, x).data), F32_BOUND)
                 << h << "x" << w;
         }
+}
+
+// $RF_TEST_DEVICE ("sim": the emulated GPU, "cuda"): the same goldens there.
+class OnDevice : public testing::Test
+{
+  protected:
+    void SetUp() override
+    {
+        device_ = std::getenv("RF_TEST_DEVICE");
+        if (!device_)
+            GTEST_SKIP() << "RF_TEST_DEVICE is not set";
+    }
+    // The first run launches step by step, the second records, the third replays.
+    void expect_replays_to_be_equal(const Golden &g, rf_dtype precision)
+    {
+        SessionOptions options;
+        options.device = device_;
+        options.precision = precision;
+        Session s = open_session(load_bytes(g.checkpoint), options);
+        const Array first = run(s, g.x);
+        for (int i = 0; i < 2; i++)
+            EXPECT_EQ(run(s, g.x).data, first.data) << "replay " << i;
+    }
+    void expect_all(const Golden &g)
+    {
+        expect_f32(g, on(device_));
+        for (rf_dtype precision : {RF_F16, RF_BF16})
+            expect_half(g, precision, device_);
+        for (rf_dtype precision : {RF_F32, RF_F16})
+            expect_replays_to_be_equal(g, precision);
+    }
+    const char *device_ = nullptr;
+};
+
+TEST_F(OnDevice, OwnGolden)
+{
+    expect_all(own_golden());
+    expect_f32(own_golden(), on(device_), true);
+}
+
+TEST_F(OnDevice, OfficialGoldens)
+{
+    if (golden_dir("dea_net").empty())
+        GTEST_SKIP() << "no goldens of the official code on this machine: set RF_GOLDEN_DIR";
+    expect_all(official_golden("dea_b8_train.pk", "dea_b8_io.npz", true));
+    expect_all(official_golden("dea_b32_train.pk", "dea_b32_io.npz", true));
 }
 
 } // namespace

@@ -113,9 +113,7 @@ TEST(Fusion, RepvggFoldsToPlainConvolutions)
     EXPECT_EQ(count_op(all, "conv2d"), 4);
     EXPECT_EQ(count_op(all, "batch_norm") + count_op(all, "unary") + count_op(all, "binary"), 0);
     EXPECT_GE(count_kernel(all, "winograd"), 1);
-    rf_model_info info;
-    rf_model_get_info(n.model.get(), &info);
-    EXPECT_GE(info.n_folds, 4);
+    EXPECT_GE(info_of(n.model).n_folds, 4);
 }
 
 TEST(Fusion, RepvggUnfoldedGivesTheSame)

@@ -12,7 +12,7 @@ namespace
 rf_plan_info prepare(const Session &s, const Array &x, rf_status expected = RF_OK,
                      rf_error *err = nullptr)
 {
-    rf_plan_info info = {};
+    rf_plan_info info = {sizeof info};
     rf_error mine;
     rf_tensor shape = x.shape();
     rf_status status = rf_session_prepare(s.get(), &shape, 1, &info, err ? err : &mine);
@@ -76,6 +76,32 @@ TEST(Memory, CapIsHonouredBeforeAnythingRuns)
     EXPECT_NE(std::string(err.text).find(std::to_string(need - 1)), std::string::npos) << err.text;
     // A refused shape does not spoil the session for smaller ones.
     EXPECT_EQ(run(less, random_array("x", {1, 3, 16, 16}, 0, 1)).data.size(), 3u * 16 * 16);
+}
+
+// What does not fit without its packed weights is refused before they are made.
+TEST(Memory, CapRefusesBeforeWeightsArePacked)
+{
+    Memory memory;
+    rf_hooks hooks = memory.hooks();
+    Model model = load_bytes(dea_net_safetensors(8), false, &hooks);
+    Array small({1, 3, 16, 16}), large({1, 3, 1024, 1024});
+    rf_plan_info info = prepare(open_session(load_bytes(dea_net_safetensors(8))), small);
+    SessionOptions o;
+    o.memory_cap = 2 * info.peak_bytes; // far below the activations of the large picture
+    Session session = open_session(model, o);
+    const int64_t before = memory.bytes;
+    rf_error err;
+    prepare(session, large, RF_ERR_MEMORY, &err);
+    EXPECT_EQ(memory.bytes, before) << "packed weights stay with the model";
+    EXPECT_NE(std::string(err.text).find("at least"), std::string::npos) << err.text;
+    // Packed weights alone may pass the cap too: then it is found out once they are there.
+    o.memory_cap = info.peak_bytes - 1;
+    Session tight = open_session(model, o);
+    prepare(tight, small, RF_ERR_MEMORY, &err);
+    EXPECT_EQ(std::string(err.text).find("at least"), std::string::npos) << err.text;
+    EXPECT_NE(std::string(err.text).find(std::to_string(info.peak_bytes)), std::string::npos)
+        << err.text;
+    prepare(session, small);
 }
 
 TEST(Memory, KeepsAsManyPlansAsAsked)

@@ -17,6 +17,9 @@ std::vector<std::pair<std::string, std::vector<int64_t>>> dea_net_entries(int ba
 // for which `keep` is false are left out.
 std::string dea_net_safetensors(int base, bool (*keep)(const std::string &name) = nullptr);
 
+// Overwrites the first `n` elements of an f32 tensor of a .safetensors file with `value`.
+void overwrite(std::string &safetensors, const std::string &name, size_t n, float value);
+
 // Builds one graph; a failing call fails the test. Constants are random, scaled by their fan-in.
 class Net
 {

@@ -128,6 +128,14 @@ Model finish_graph(Graph graph, bool unfolded)
     return Model(m);
 }
 
+rf_model_info info_of(const Model &model)
+{
+    rf_model_info info = {sizeof info};
+    rf_error err = {};
+    EXPECT_EQ(rf_model_get_info(model.get(), &info, &err), RF_OK) << err.text;
+    return info;
+}
+
 Session open_session(const Model &model, const SessionOptions &o)
 {
     rf_session_params params = {sizeof params, o.device,    o.precision, o.threads,

@@ -69,6 +69,7 @@ struct SessionOptions {
     int max_plans = 0;
 };
 Session open_session(const Model &model, const SessionOptions &options = {});
+rf_model_info info_of(const Model &model); // its strings live as long as the model
 // Runs a model of one input and one output.
 Array run(const Session &session, Array input);
 std::string explain(const Session &session);

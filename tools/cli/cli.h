@@ -36,8 +36,14 @@ struct shape_options {
     const char *given[MAX_IO];
     int n;
 };
-/* Takes one value of --shape; a malformed one is a usage error. */
-void cli_add_shape(struct shape_options *o, const char *text, struct argp_state *state);
+/* Commands that report on a model for some shapes: device_argp with --shape and --json [FILE]. */
+struct report_options {
+    struct model_options model;
+    struct shape_options shapes;
+    const char *json; /* file, "" or "-" for stdout, NULL for text */
+};
+/* Parses into a struct report_options, which is the child input of a command's own parser. */
+extern const struct argp report_argp;
 /* One tensor without data for each input of the model: what was given, else the model's dims with
  * 1, 3, `side`, `side` for open ones. On failure prints and returns false. */
 bool cli_shapes(const struct shape_options *o, const rf_model *model, int64_t side,
@@ -49,11 +55,25 @@ int cli_fail(const rf_error *err);
 int cli_failf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Loads the model; unfolded keeps training branches. On failure prints and returns false. */
 bool cli_load(const struct model_options *o, bool unfolded, rf_model **out);
+bool cli_info(const rf_model *model, rf_model_info *out);
 /* Without --memory-cap, the memory that is free now is the cap: a refusal is better than a process
  * that the kernel kills. */
 bool cli_session(const struct model_options *o, rf_model *model, rf_session **out);
+/* Sorts n numbers, smallest first. */
+void cli_sort(double *x, int n);
 /* Monotonic seconds. */
 double cli_now(void);
+
+/* ---- signals (interrupt.c) ---- */
+/* From now on SIGINT and SIGTERM set a mark and cancel the session's run instead of killing. */
+void cli_catch_interrupts(void);
+/* The session whose runs they cancel; NULL: none (before it is destroyed). */
+void cli_cancel_on_interrupt(rf_session *session);
+/* 0, or the exit code of a command that was stopped: 128 + the signal. */
+int cli_interrupted(void);
+/* rf_session_run, unless the command was stopped: then RF_ERR_CANCELLED. */
+rf_status cli_run(rf_session *session, const rf_tensor *inputs, int n_in, const rf_tensor *outputs,
+                  int n_out, rf_error *err);
 
 /* ---- files (files.c) ---- */
 struct file_list {
@@ -83,7 +103,10 @@ json_t *cli_json_dims(const int64_t *dims, int rank);
 json_t *cli_json_real(double x);
 /* Machine, library and build in one JSON object. New reference. */
 json_t *cli_env_json(const struct model_options *o);
-/* Prints and frees. `path` NULL: stdout. false (with a message) if the file cannot be written. */
+/* Whether text goes to stdout beside, or instead of, the JSON. */
+bool cli_wants_text(const struct report_options *o);
+/* Prints and frees. `path` NULL, "" or "-": stdout. false (with a message) if the file cannot be
+ * written. */
 bool cli_print_json(json_t *json, const char *path);
 /* Resident set now and at its highest, in bytes (0 where /proc is missing). */
 size_t cli_resident_bytes(void);
@@ -114,7 +137,7 @@ struct tiling {
 rf_status run_image(rf_session *session, const rf_tensor *image, const struct tiling *tiling,
                     bool show_progress, rf_buffer *out, rf_error *err);
 
-/* Random inputs in [0,1) from a fixed seed, and room for the outputs. */
+/* Random inputs from a fixed seed (of integers: zeros), and room for the outputs. */
 struct sample {
     rf_buffer in[MAX_IO], out[MAX_IO];
     rf_tensor inputs[MAX_IO], outputs[MAX_IO];

@@ -9,12 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_JSON = 256, KEY_SHAPE, KEY_RUNS, KEY_SECONDS, NEW_SHAPES = 5 };
+enum { KEY_RUNS = 256, KEY_SECONDS, NEW_SHAPES = 5 };
 
 struct bench_options {
-    struct model_options model;
-    struct shape_options shapes;
-    const char *json; /* file, "" for stdout, NULL for text */
+    struct report_options report;
     int runs;
     double seconds;
 };
@@ -25,18 +23,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     char *end;
     switch (key) {
     case ARGP_KEY_INIT:
-        state->child_inputs[0] = &o->model;
-        return 0;
-    case KEY_JSON:
-        o->json = arg && strcmp(arg, "-") ? arg : "";
-        return 0;
-    case ARGP_KEY_ARG: /* getopt leaves the FILE of "--json FILE", whose value is optional */
-        if (!o->json || *o->json)
-            argp_error(state, "argument '%s': expected only options", arg);
-        o->json = arg;
-        return 0;
-    case KEY_SHAPE:
-        cli_add_shape(&o->shapes, arg, state);
+        state->child_inputs[0] = &o->report;
         return 0;
     case KEY_RUNS:
         if (!cli_number(arg, 1, 1 << 30, &o->runs))
@@ -53,33 +40,24 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_option bench_list[] = {
-    {"shape", KEY_SHAPE, "[NAME=]1x3xHxW", 0, "shape of an input (1x3x512x512)", 0},
-    {"json", KEY_JSON, "FILE", OPTION_ARG_OPTIONAL,
-     "write the report as JSON (to stdout without FILE)", 0},
     {"runs", KEY_RUNS, "N", 0, "at least N warm runs (10)", 0},
     {"seconds", KEY_SECONDS, "S", 0, "and at least S seconds of them (3)", 0},
     {0},
 };
-static const struct argp_child children[] = {{&device_argp, 0, 0, 0}, {0}};
-static const struct argp bench_argp = {
-    bench_list,
-    parse,
-    0,
-    "Measures a model on random input: cold load, first run, new shapes, warm runs, memory.",
-    children,
-    0,
-    0};
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
+static const struct argp_child children[] = {{&report_argp, 0, 0, 0}, {0}};
+static const struct argp bench_argp = {bench_list,
+                                       parse,
+                                       0,
+                                       "Measures a model on random input (1x3x512x512): cold load, "
+                                       "first run, new shapes, warm runs, memory.",
+                                       children,
+                                       0,
+                                       0};
 
 /* Nearest-rank percentiles of n times in seconds; sorts them. */
 static json_t *stats_json(double *t, int n)
 {
-    qsort(t, (size_t)n, sizeof *t, by_value);
+    cli_sort(t, n);
 #define RANK(p) (t[(int)ceil((p)*n) - 1] * 1e3)
     return json_pack("{s:f, s:f, s:f, s:f, s:f, s:i}", "p50_ms", RANK(0.5), "p90_ms", RANK(0.9),
                      "p99_ms", RANK(0.99), "min_ms", t[0] * 1e3, "max_ms", t[n - 1] * 1e3, "n", n);
@@ -100,8 +78,9 @@ static bool bench_cold(const struct bench_options *o, struct subject *s, json_t 
 {
     rf_error err;
     double t0 = cli_now(), run;
-    if (!cli_load(&o->model, false, &s->model) || !cli_session(&o->model, s->model, &s->session) ||
-        !cli_shapes(&o->shapes, s->model, 512, s->shapes, &s->n))
+    if (!cli_load(&o->report.model, false, &s->model) ||
+        !cli_session(&o->report.model, s->model, &s->session) ||
+        !cli_shapes(&o->report.shapes, s->model, 512, s->shapes, &s->n))
         return false;
     double load = cli_now() - t0;
     if (sample_make(s->session, s->model, s->shapes, &s->sample, &err) != RF_OK ||
@@ -149,7 +128,7 @@ static rf_status run_wider(const struct subject *s, int i, double *seconds, rf_e
     double run, t0 = cli_now();
     rf_status status = RF_OK;
     for (int k = 0; k < s->n && status == RF_OK; k++) {
-        rf_io_info io;
+        rf_io_info io = {.size = sizeof io};
         int64_t dims[RF_MAX_RANK];
         int last = s->shapes[k].rank - 1;
         memcpy(dims, s->shapes[k].dims, sizeof dims);
@@ -171,7 +150,7 @@ static rf_status run_wider(const struct subject *s, int i, double *seconds, rf_e
 /* A network of fixed sizes has no other shape: that is no failure of the benchmark. */
 static bool has_open_width(const rf_model *model)
 {
-    rf_io_info io;
+    rf_io_info io = {.size = sizeof io};
     return rf_model_input_count(model) > 0 && rf_model_input(model, 0, &io, NULL) == RF_OK &&
            io.rank > 0 && io.dims[io.rank - 1] < 0;
 }
@@ -226,7 +205,7 @@ static json_t *shapes_json(const struct subject *s)
 
 static bool bench_all(const struct bench_options *o, struct subject *s, json_t *report)
 {
-    rf_plan_info plan;
+    rf_plan_info plan = {.size = sizeof plan};
     rf_error err;
     size_t idle = cli_resident_bytes();
     double p50 = 0;
@@ -244,10 +223,10 @@ static bool bench_all(const struct bench_options *o, struct subject *s, json_t *
     json_object_set_new(report, "resident_above_start_bytes",
                         json_integer((json_int_t)(high > idle ? high - idle : 0)));
     json_object_set_new(report, "device", json_string(rf_session_device(s->session)));
-    json_object_set_new(report, "model", cli_json_text(o->model.model));
+    json_object_set_new(report, "model", cli_json_text(o->report.model.model));
     json_object_set_new(report, "shapes", shapes_json(s));
-    json_object_set_new(report, "precision", json_string(rf_dtype_name(o->model.dtype)));
-    json_object_set_new(report, "env", cli_env_json(&o->model));
+    json_object_set_new(report, "precision", json_string(rf_dtype_name(o->report.model.dtype)));
+    json_object_set_new(report, "env", cli_env_json(&o->report.model));
     return bench_new_shapes(s, report);
 }
 
@@ -259,10 +238,10 @@ int cmd_bench(int argc, char **argv)
         return EXIT_USAGE;
     json_t *report = json_object();
     bool ok = bench_all(&o, &s, report);
-    if (ok && (!o.json || *o.json))
+    if (ok && cli_wants_text(&o.report))
         print_report(report);
-    if (ok && o.json)
-        ok = cli_print_json(json_incref(report), *o.json ? o.json : NULL);
+    if (ok && o.report.json)
+        ok = cli_print_json(json_incref(report), o.report.json);
     json_decref(report);
     sample_free(&s.sample);
     rf_session_destroy(&s.session);

@@ -57,11 +57,10 @@ int cmd_fold(int argc, char **argv)
     bool ok = cli_load(&o.model, false, &model);
     if (ok && rf_model_save(model, o.out, &err) != RF_OK)
         ok = cli_fail(&err) == EXIT_OK;
-    if (ok) {
-        rf_model_get_info(model, &info);
+    ok = ok && cli_info(model, &info);
+    if (ok)
         printf("%s: %d folds, %lld parameters (%lld in the checkpoint)\n", o.out, info.n_folds,
                (long long)info.n_parameters, (long long)info.n_file_parameters);
-    }
     rf_model_release(&model);
     return ok ? EXIT_OK : EXIT_FAILED;
 }

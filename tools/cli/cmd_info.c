@@ -8,29 +8,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_JSON = 256, KEY_SHAPE, KEY_OPS };
+enum { KEY_OPS = 256 };
 
 struct info_options {
-    struct model_options model;
-    struct shape_options shapes;
-    bool json, ops;
+    struct report_options report;
+    bool ops;
 };
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     struct info_options *o = state->input;
+    (void)arg;
     switch (key) {
     case ARGP_KEY_INIT:
-        state->child_inputs[0] = &o->model;
-        return 0;
-    case KEY_JSON:
-        o->json = true;
+        state->child_inputs[0] = &o->report;
         return 0;
     case KEY_OPS:
         o->ops = true;
-        return 0;
-    case KEY_SHAPE:
-        cli_add_shape(&o->shapes, arg, state);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -38,17 +32,15 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_option info_list[] = {
-    {"json", KEY_JSON, 0, 0, "print as JSON", 0},
-    {"shape", KEY_SHAPE, "[NAME=]1x3xHxW", 0, "shape of an input for the cost (1x3x512x512)", 0},
     {"ops", KEY_OPS, 0, 0, "list every op after folding and fusion", 0},
     {0},
 };
-static const struct argp_child children[] = {{&device_argp, 0, 0, 0}, {0}};
+static const struct argp_child children[] = {{&report_argp, 0, 0, 0}, {0}};
 static const struct argp info_argp = {info_list,
                                       parse,
                                       0,
                                       "Shows what a model is: inputs, ops, parameters, folds, and "
-                                      "what a run of one shape costs.",
+                                      "what a run of one shape (1x3x512x512) costs.",
                                       children,
                                       0,
                                       0};
@@ -59,7 +51,7 @@ static json_t *io_json(const rf_model *model, bool inputs)
     rf_error err;
     for (int i = 0, n = inputs ? rf_model_input_count(model) : rf_model_output_count(model); i < n;
          i++) {
-        rf_io_info io;
+        rf_io_info io = {.size = sizeof io};
         if ((inputs ? rf_model_input : rf_model_output)(model, i, &io, &err) != RF_OK)
             continue;
         json_t *one = json_pack("{s:o, s:s}", "name", cli_json_text(io.name), "dtype",
@@ -80,7 +72,7 @@ static json_t *folds_json(const rf_model *model, int n)
     json_t *list = json_array();
     rf_error err;
     for (int i = 0; i < n; i++) {
-        rf_fold_info f;
+        rf_fold_info f = {.size = sizeof f};
         if (rf_model_fold(model, i, &f, &err) == RF_OK)
             json_array_append_new(list,
                                   json_pack("{s:s, s:o, s:i, s:f, s:f}", "scheme", f.scheme,
@@ -95,7 +87,7 @@ static json_t *ops_json(const rf_model *model, int n)
     json_t *list = json_array();
     rf_error err;
     for (int i = 0; i < n; i++) {
-        rf_op_use use;
+        rf_op_use use = {.size = sizeof use};
         if (rf_model_op(model, i, &use, &err) == RF_OK)
             json_array_append_new(
                 list, json_pack("{s:s, s:o}", "op", use.op, "name", cli_json_text(use.name)));
@@ -131,7 +123,7 @@ static void print_dims(const int64_t *dims, int rank)
 
 static void print_ends(const rf_model *model)
 {
-    rf_io_info io;
+    rf_io_info io = {.size = sizeof io};
     for (int i = 0; rf_model_input(model, i, &io, NULL) == RF_OK; i++) {
         printf("input          %s: %s ", io.name, rf_dtype_name(io.dtype));
         print_dims(io.dims, io.rank);
@@ -160,13 +152,16 @@ static void print_cost(const struct cost *c)
 static void print_info(const struct info_options *o, const rf_model *model,
                        const rf_model_info *info, const struct cost *cost, const char *device)
 {
-    rf_fold_info f;
-    rf_op_use use;
+    rf_fold_info f = {.size = sizeof f};
+    rf_op_use use = {.size = sizeof use};
     printf("model          %s (%s)\n", *info->architecture ? info->architecture : "graph",
            info->format);
     print_ends(model);
     printf("parameters     %lld (%lld in the file)\n", (long long)info->n_parameters,
            (long long)info->n_file_parameters);
+    if (info->n_nonfinite > 0)
+        printf("NaN or Inf     %lld parameters, the first in %s\n", (long long)info->n_nonfinite,
+               info->first_nonfinite);
     printf("ops            %d after folding and fusion\n", info->n_ops);
     printf("folds          %d\n", info->n_folds);
     printf("receptive      %d pixels each side%s\n", info->receptive_field,
@@ -183,43 +178,49 @@ static void print_info(const struct info_options *o, const rf_model *model,
 static json_t *info_json(const rf_model *model, const rf_model_info *info, const struct cost *cost,
                          const char *device)
 {
-    return json_pack("{s:s, s:s, s:o, s:o, s:I, s:I, s:i, s:i, s:b, s:s, s:o, s:o, s:o, s:I, s:I}",
-                     "architecture", info->architecture, "format", info->format, "inputs",
-                     io_json(model, true), "outputs", io_json(model, false), "parameters",
-                     (json_int_t)info->n_parameters, "file_parameters",
-                     (json_int_t)info->n_file_parameters, "n_ops", info->n_ops, "receptive_field",
-                     info->receptive_field, "global_ops", info->has_global_ops, "device", device,
-                     "ops", ops_json(model, info->n_ops), "folds", folds_json(model, info->n_folds),
-                     "cost", cost_json(cost), "macs", (json_int_t)cost->plan.macs, "peak_bytes",
-                     (json_int_t)cost->plan.peak_bytes);
+    json_t *count = info->n_nonfinite < 0 ? json_null() : json_integer(info->n_nonfinite);
+    json_t *first = *info->first_nonfinite ? cli_json_text(info->first_nonfinite) : json_null();
+    return json_pack(
+        "{s:s, s:s, s:o, s:o, s:I, s:I, s:o, s:o, s:i, s:i, s:b, s:s, s:o, s:o, s:o, "
+        "s:I, s:I}",
+        "architecture", info->architecture, "format", info->format, "inputs", io_json(model, true),
+        "outputs", io_json(model, false), "parameters", (json_int_t)info->n_parameters,
+        "file_parameters", (json_int_t)info->n_file_parameters, "nonfinite", count,
+        "first_nonfinite", first, "n_ops", info->n_ops, "receptive_field", info->receptive_field,
+        "global_ops", info->has_global_ops, "device", device, "ops", ops_json(model, info->n_ops),
+        "folds", folds_json(model, info->n_folds), "cost", cost_json(cost), "macs",
+        (json_int_t)cost->plan.macs, "peak_bytes", (json_int_t)cost->plan.peak_bytes);
 }
 
 static bool show_info(const struct info_options *o, rf_model *model, rf_session *session)
 {
-    struct cost cost;
+    struct cost cost = {.plan = {.size = sizeof cost.plan}};
     rf_model_info info;
     rf_error err;
-    rf_model_get_info(model, &info);
-    if (!cli_shapes(&o->shapes, model, 512, cost.shapes, &cost.n))
+    if (!cli_info(model, &info))
+        return false;
+    if (!cli_shapes(&o->report.shapes, model, 512, cost.shapes, &cost.n))
         return false;
     if (rf_session_prepare(session, cost.shapes, cost.n, &cost.plan, &err) != RF_OK)
         return cli_fail(&err) == EXIT_OK;
-    if (o->json)
-        return cli_print_json(info_json(model, &info, &cost, rf_session_device(session)), NULL);
-    print_info(o, model, &info, &cost, rf_session_device(session));
-    return true;
+    if (cli_wants_text(&o->report))
+        print_info(o, model, &info, &cost, rf_session_device(session));
+    return !o->report.json ||
+           cli_print_json(info_json(model, &info, &cost, rf_session_device(session)),
+                          o->report.json);
 }
 
 int cmd_info(int argc, char **argv)
 {
-    struct info_options o = {.json = false};
+    struct info_options o = {.ops = false};
+    struct model_options *m = &o.report.model;
     rf_model *model = NULL;
     rf_session *session = NULL;
     if (cli_parse(&info_argp, "info", argc, argv, &o))
         return EXIT_USAGE;
-    if (!o.model.memory_cap)
-        o.model.memory_cap = SIZE_MAX; /* nothing runs: what does not fit is told all the same */
-    bool ok = cli_load(&o.model, false, &model) && cli_session(&o.model, model, &session) &&
+    if (!m->memory_cap)
+        m->memory_cap = SIZE_MAX; /* nothing runs: what does not fit is told all the same */
+    bool ok = cli_load(m, false, &model) && cli_session(m, model, &session) &&
               show_info(&o, model, session);
     rf_session_destroy(&session);
     rf_model_release(&model);

@@ -132,10 +132,12 @@ int cmd_run(int argc, char **argv)
     bool ok = false;
     if (cli_parse(&run_argp, "run", argc, argv, &o))
         return EXIT_USAGE;
+    cli_catch_interrupts();
     json_t *done = json_array();
     struct file_list outputs = {.n = 0};
     if ((o.n_npy || plan_outputs(&o, &outputs)) && cli_load(&o.model, false, &model) &&
         cli_session(&o.model, model, &session)) {
+        cli_cancel_on_interrupt(session);
         rf_session_profile(session, o.profile != NULL);
         ok = o.n_npy ? run_npy(&o, model, session, done)
                      : run_images(&o, &outputs, model, session, done);
@@ -147,9 +149,10 @@ int cmd_run(int argc, char **argv)
             ok &= print_report(&o, session, done);
     }
     json_decref(done);
+    cli_cancel_on_interrupt(NULL);
     rf_session_destroy(&session);
     rf_model_release(&model);
     files_free(&outputs);
     files_free(&o.images);
-    return ok ? EXIT_OK : EXIT_FAILED;
+    return ok ? EXIT_OK : cli_interrupted() ? cli_interrupted() : EXIT_FAILED;
 }

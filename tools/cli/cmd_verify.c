@@ -10,47 +10,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_JSON = 256, KEY_SHAPE, RUNS = 5 };
+enum { RUNS = 5 };
 
-struct verify_options {
-    struct model_options model;
-    struct shape_options shapes;
-    bool json;
-};
-
-static error_t parse(int key, char *arg, struct argp_state *state)
-{
-    struct verify_options *o = state->input;
-    switch (key) {
-    case ARGP_KEY_INIT:
-        state->child_inputs[0] = &o->model;
-        return 0;
-    case KEY_JSON:
-        o->json = true;
-        return 0;
-    case KEY_SHAPE:
-        cli_add_shape(&o->shapes, arg, state);
-        return 0;
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
-}
-
-static const struct argp_option option_list[] = {
-    {"shape", KEY_SHAPE, "[NAME=]1x3xHxW", 0, "shape of an input (1x3x64x64)", 0},
-    {"json", KEY_JSON, 0, 0, "print as JSON", 0},
-    {0},
-};
-static const struct argp_child children[] = {{&device_argp, 0, 0, 0}, {0}};
-static const struct argp verify_argp = {
-    option_list,
-    parse,
-    0,
-    "Runs the unfolded and the folded network on the same random input, and compares both with the "
-    "unfolded one on the reference backend.",
-    children,
-    0,
-    0};
+static const struct argp_child children[] = {{&report_argp, 0, 0, 0}, {0}};
+static const struct argp verify_argp = {0,
+                                        0, /* no options of its own: the child gets the input */
+                                        0,
+                                        "Runs the unfolded and the folded network on the same "
+                                        "random input (1x3x64x64), and compares both "
+                                        "with the unfolded one on the reference backend.",
+                                        children,
+                                        0,
+                                        0};
 
 /* One way to run the network: median time of a few runs, and the outputs. */
 struct side {
@@ -60,13 +31,7 @@ struct side {
     double p50;
 };
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static bool run_side(const struct verify_options *o, bool unfolded, bool judge, struct side *s)
+static bool run_side(const struct report_options *o, bool unfolded, bool judge, struct side *s)
 {
     struct model_options m = o->model;
     rf_tensor shapes[MAX_IO];
@@ -85,7 +50,7 @@ static bool run_side(const struct verify_options *o, bool unfolded, bool judge, 
         status = sample_run(s->session, &s->sample, &t[i], &err);
     if (status != RF_OK)
         return cli_fail(&err) == EXIT_OK;
-    qsort(t, (size_t)n, sizeof *t, by_value);
+    cli_sort(t, n);
     s->p50 = t[n / 2];
     return true;
 }
@@ -109,7 +74,7 @@ static bool compare(const struct side *s, const struct side *judge, double *erro
     return true;
 }
 
-static bool report(const struct verify_options *o, const struct side *judge,
+static bool report(const struct report_options *o, const struct side *judge,
                    const struct side *unfolded, const struct side *folded)
 {
     double ref, unfolded_error, folded_error;
@@ -118,6 +83,13 @@ static bool report(const struct verify_options *o, const struct side *judge,
         return false;
     double bound = (o->model.dtype == RF_F32 ? 1e-5 : 5e-2) * ref;
     bool good = folded_error <= bound && unfolded_error <= bound;
+    if (cli_wants_text(o)) {
+        printf("%-10s max error %.3g, %8.2f ms\n", "unfolded", unfolded_error, unfolded->p50 * 1e3);
+        printf("%-10s max error %.3g, %8.2f ms\n", "folded", folded_error, folded->p50 * 1e3);
+        printf("judge: the unfolded network on the reference backend (float64 sums), max |y| %.3g, "
+               "bound %.3g: %s\n",
+               ref, bound, good ? "ok" : "FAILED");
+    }
     if (o->json)
         return cli_print_json(json_pack("{s:b, s:o, s:o, s:f, s:f, s:f, s:f, s:o}", "ok", good,
                                         "unfolded_error", cli_json_real(unfolded_error),
@@ -125,19 +97,14 @@ static bool report(const struct verify_options *o, const struct side *judge,
                                         "bound", bound, "unfolded_ms", unfolded->p50 * 1e3,
                                         "folded_ms", folded->p50 * 1e3, "env",
                                         cli_env_json(&o->model)),
-                              NULL) &&
+                              o->json) &&
                good;
-    printf("%-10s max error %.3g, %8.2f ms\n", "unfolded", unfolded_error, unfolded->p50 * 1e3);
-    printf("%-10s max error %.3g, %8.2f ms\n", "folded", folded_error, folded->p50 * 1e3);
-    printf("judge: the unfolded network on the reference backend (float64 sums), max |y| %.3g, "
-           "bound %.3g: %s\n",
-           ref, bound, good ? "ok" : "FAILED");
     return good;
 }
 
 int cmd_verify(int argc, char **argv)
 {
-    struct verify_options o = {.json = false};
+    struct report_options o = {.json = NULL};
     struct side judge = {.model = NULL}, unfolded = judge, folded = judge;
     struct side *const all[] = {&judge, &unfolded, &folded};
     if (cli_parse(&verify_argp, "verify", argc, argv, &o))

@@ -6,6 +6,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -51,6 +52,13 @@ bool cli_load(const struct model_options *o, bool unfolded, rf_model **out)
     return rf_model_load(&params, out, &err) == RF_OK || cli_fail(&err) == EXIT_OK;
 }
 
+bool cli_info(const rf_model *model, rf_model_info *out)
+{
+    rf_error err;
+    out->size = sizeof *out;
+    return rf_model_get_info(model, out, &err) == RF_OK || cli_fail(&err) == EXIT_OK;
+}
+
 bool cli_session(const struct model_options *o, rf_model *model, rf_session **out)
 {
     rf_session_params params = {.size = sizeof params,
@@ -61,6 +69,17 @@ bool cli_session(const struct model_options *o, rf_model *model, rf_session **ou
                                 .exact = o->exact};
     rf_error err;
     return rf_session_create(model, &params, out, &err) == RF_OK || cli_fail(&err) == EXIT_OK;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+void cli_sort(double *x, int n)
+{
+    qsort(x, (size_t)n, sizeof *x, by_value);
 }
 
 double cli_now(void)

@@ -24,7 +24,7 @@ static rf_status run_once(rf_session *session, const rf_tensor *in, rf_buffer *o
         status = rf_session_output(session, 0, &out->tensor, err);
     if (status == RF_OK)
         status = rf_buffer_alloc(out, err);
-    return status == RF_OK ? rf_session_run(session, in, 1, &out->tensor, 1, err) : status;
+    return status == RF_OK ? cli_run(session, in, 1, &out->tensor, 1, err) : status;
 }
 
 static int64_t round_up(int64_t n, int64_t to)

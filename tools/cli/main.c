@@ -30,7 +30,8 @@ static void usage(FILE *f)
         fprintf(f, "  %-8s %s\n", commands[i].name, commands[i].help);
     fprintf(f,
             "\n`refold COMMAND --help` explains one.\n"
-            "Exit codes: 0 success, 1 failure, 2 usage. Version %s.\n",
+            "Exit codes: 0 success, 1 failure, 2 usage, 128 + N stopped by signal N. Version "
+            "%s.\n",
             rf_version_string());
 }
 

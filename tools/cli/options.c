@@ -267,7 +267,7 @@ static const char *dims_of(const char *shape)
     return equals ? equals + 1 : shape;
 }
 
-void cli_add_shape(struct shape_options *o, const char *text, struct argp_state *state)
+static void add_shape(struct shape_options *o, const char *text, struct argp_state *state)
 {
     rf_tensor t;
     if (!parse_dims(dims_of(text), &t))
@@ -276,6 +276,40 @@ void cli_add_shape(struct shape_options *o, const char *text, struct argp_state 
         argp_error(state, "--shape '%s': expected at most %d of them", text, MAX_IO);
     o->given[o->n++] = text;
 }
+
+enum { KEY_JSON = 256, KEY_SHAPE };
+
+static error_t parse_report_option(int key, char *arg, struct argp_state *state)
+{
+    struct report_options *o = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->model;
+        return 0;
+    case KEY_JSON:
+        o->json = arg ? arg : "";
+        return 0;
+    case ARGP_KEY_ARG: /* getopt leaves the FILE of "--json FILE", whose value is optional */
+        if (!o->json || *o->json)
+            argp_error(state, "argument '%s': expected only options", arg);
+        o->json = arg;
+        return 0;
+    case KEY_SHAPE:
+        add_shape(&o->shapes, arg, state);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_option report_list[] = {
+    {"shape", KEY_SHAPE, "[NAME=]1x3xHxW", 0, "shape of an input", 0},
+    {"json", KEY_JSON, "FILE", OPTION_ARG_OPTIONAL,
+     "write the report as JSON (to stdout without FILE)", 0},
+    {0},
+};
+static const struct argp_child report_children[] = {{&device_argp, 0, 0, 0}, {0}};
+const struct argp report_argp = {report_list, parse_report_option, 0, 0, report_children, 0, 0};
 
 /* The value of --shape for this input; NULL if there is none. */
 static const char *shape_for(const struct shape_options *o, const char *input, bool first,
@@ -303,7 +337,7 @@ bool cli_shapes(const struct shape_options *o, const rf_model *model, int64_t si
     if (n > MAX_IO)
         return cli_failf("the model has %d inputs, expected at most %d", n, MAX_IO) == EXIT_OK;
     for (int i = 0; i < n; i++) {
-        rf_io_info io;
+        rf_io_info io = {.size = sizeof io};
         if (rf_model_input(model, i, &io, &err) != RF_OK)
             return cli_fail(&err) == EXIT_OK;
         const char *given = shape_for(o, io.name, i == 0, used);

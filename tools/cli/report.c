@@ -151,6 +151,16 @@ json_t *cli_env_json(const struct model_options *o)
                      forced ? forced : "");
 }
 
+static bool is_stdout(const char *path)
+{
+    return !path || !*path || !strcmp(path, "-");
+}
+
+bool cli_wants_text(const struct report_options *o)
+{
+    return !o->json || !is_stdout(o->json);
+}
+
 bool cli_print_json(json_t *json, const char *path)
 {
     char *text = json ? json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
@@ -158,7 +168,7 @@ bool cli_print_json(json_t *json, const char *path)
     bool ok = text && asprintf(&line, "%s\n", text) > 0;
     if (!ok)
         cli_failf("no memory for a report as JSON");
-    else if (path)
+    else if (!is_stdout(path))
         ok = write_text(path, line);
     else
         fputs(line, stdout); /* main sees to what stdout refuses */

@@ -99,15 +99,17 @@ bool plan_outputs(const struct run_options *o, struct file_list *outputs)
     return outputs_differ(o, outputs) && no_output_is_an_input(o, outputs);
 }
 
-static struct tiling tiling_of(const struct run_options *o, const rf_model *model)
+static bool find_tiling(const struct run_options *o, const rf_model *model, struct tiling *out)
 {
     rf_model_info info;
-    rf_model_get_info(model, &info);
+    if (!cli_info(model, &info))
+        return false;
     if (o->tile && info.has_global_ops)
         fprintf(stderr, "refold: warning: --tile: this network looks at the whole image (global "
                         "pooling, attention or norms), so tiles are approximate\n");
-    return (struct tiling){o->tile, info.receptive_field > 0 ? info.receptive_field : 0,
+    *out = (struct tiling){o->tile, info.receptive_field > 0 ? info.receptive_field : 0,
                            info.tile_align, info.has_global_ops};
+    return true;
 }
 
 /* What decoding and the result take, beside what the session counts. */
@@ -178,7 +180,7 @@ static json_t *run_one(const struct run_options *o, rf_session *session, const c
 bool run_images(const struct run_options *o, const struct file_list *outputs, rf_model *model,
                 rf_session *session, json_t *done)
 {
-    rf_io_info in;
+    rf_io_info in = {.size = sizeof in};
     struct progress bar;
     bool ok = true;
     if (rf_model_input_count(model) != 1 || rf_model_output_count(model) != 1 ||
@@ -186,9 +188,16 @@ bool run_images(const struct run_options *o, const struct file_list *outputs, rf
         return cli_failf("%s: does not turn one image into one image, expected --input "
                          "NAME=FILE.npy and --output-dir DIR",
                          o->model.model) == EXIT_OK;
-    struct tiling tiling = tiling_of(o, model);
+    struct tiling tiling;
+    if (!find_tiling(o, model, &tiling))
+        return false;
     progress_begin(&bar, "images", o->images.n);
     for (int i = 0; i < o->images.n; i++) {
+        if (cli_interrupted()) {
+            ok = cli_failf("interrupted: %d of %d images were not run", o->images.n - i,
+                           o->images.n) == EXIT_OK;
+            break;
+        }
         json_array_append_new(
             done, run_one(o, session, o->images.paths[i], outputs->paths[i], &tiling, &ok));
         progress_step(&bar);

@@ -27,7 +27,7 @@ static const char *file_for(const struct run_options *o, const char *input)
 
 static bool names_are_known(const struct run_options *o, const rf_model *model)
 {
-    rf_io_info io;
+    rf_io_info io = {.size = sizeof io};
     char known[160] = "";
     for (int k = 0; k < o->n_npy; k++) {
         bool found = false;
@@ -50,7 +50,7 @@ static bool read_inputs(const struct run_options *o, const rf_model *model, stru
 {
     rf_error err;
     for (; e->n_in < rf_model_input_count(model); e->n_in++) {
-        rf_io_info io;
+        rf_io_info io = {.size = sizeof io};
         if (rf_model_input(model, e->n_in, &io, &err) != RF_OK)
             return cli_fail(&err) == EXIT_OK;
         const char *path = file_for(o, io.name);
@@ -74,7 +74,7 @@ static rf_status run(rf_session *session, const rf_model *model, struct ends *e,
             status = rf_buffer_alloc(out, err);
         e->outputs[e->n_out] = out->tensor;
     }
-    return status == RF_OK ? rf_session_run(session, e->inputs, e->n_in, e->outputs, e->n_out, err)
+    return status == RF_OK ? cli_run(session, e->inputs, e->n_in, e->outputs, e->n_out, err)
                            : status;
 }
 
@@ -96,7 +96,7 @@ static bool write_outputs(const struct run_options *o, const rf_model *model, co
     rf_error err;
     bool ok = true;
     for (int i = 0; i < e->n_out && ok; i++) {
-        rf_io_info io;
+        rf_io_info io = {.size = sizeof io};
         if (rf_model_output(model, i, &io, &err) != RF_OK)
             return cli_fail(&err) == EXIT_OK;
         char *path = output_file(o->output_dir, io.name);

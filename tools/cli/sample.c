@@ -7,15 +7,20 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Integer inputs stay zero, which is an index that every table has. */
+/* f32 and f64 in [0,1), f16 and bf16 in [0.5,1), where random bits are a random fraction. Integer
+ * inputs stay zero, which is an index that every table has. */
 static void fill_random(rf_tensor *t, uint32_t seed)
 {
-    float *x = t->data;
-    if (t->dtype != RF_F32)
-        memset(t->data, 0, rf_tensor_bytes(t));
-    for (int64_t i = 0, n = t->dtype == RF_F32 ? rf_tensor_elements(t) : 0; i < n; i++) {
+    memset(t->data, 0, rf_tensor_bytes(t));
+    for (int64_t i = 0, n = t->dtype <= RF_BF16 ? rf_tensor_elements(t) : 0; i < n; i++) {
         seed = seed * 1664525u + 1013904223u;
-        x[i] = (float)(seed >> 8) * 0x1p-24f;
+        if (t->dtype == RF_F32)
+            ((float *)t->data)[i] = (float)(seed >> 8) * 0x1p-24f;
+        else if (t->dtype == RF_F64)
+            ((double *)t->data)[i] = seed * 0x1p-32;
+        else
+            ((uint16_t *)t->data)[i] =
+                (uint16_t)(t->dtype == RF_F16 ? 0x3800 | seed >> 22 : 0x3f00 | seed >> 25);
     }
 }
 

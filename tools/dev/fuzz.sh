@@ -12,7 +12,7 @@ seconds=$1
 build=$2
 shift 2
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(pth pickle safetensors graph npy image)
+[ ${#targets[@]} -gt 0 ] || targets=(pth pickle safetensors graph npy image fold)
 share=$((seconds / ${#targets[@]}))
 [ $share -gt 0 ] || share=1
 

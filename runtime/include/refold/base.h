@@ -6,9 +6,12 @@
  * Conventions of the whole API:
  *  - Functions that can fail return rf_status and take `rf_error *err` last; err may be NULL.
  *  - Params structs start with `size_t size`, set to sizeof the struct. Zero in any other field
- * means "the default", so an older caller's shorter struct works with a newer library, and a newer
- *    caller's longer one with an older library as long as it is zero beyond what that knows (else
- *    RF_ERR_UNSUPPORTED).
+ *    means "the default", so an older caller's shorter struct works with a newer library, and a
+ *    newer caller's longer one with an older library as long as it is zero beyond what that knows
+ *    (else RF_ERR_UNSUPPORTED).
+ *  - Info structs, which calls fill, start with the same member, set before the call. A newer
+ *    library fills what an older caller's struct has room for; of a newer caller's, an older
+ * library zeroes what it does not know.
  *  - The library never prints, exits or aborts; it speaks through rf_status, rf_error, rf_logger.
  *  - Counts are n_x, sizes in bytes x_bytes, strides are in elements.
  */
@@ -46,7 +49,7 @@ typedef enum rf_status {
     RF_ERR_MEMORY = 4,      /* allocation failed or a memory cap would be exceeded */
     RF_ERR_IO = 5,          /* the operating system refused a read or write */
     RF_ERR_DEVICE = 6,      /* device missing or lost */
-    RF_ERR_CANCELLED = 7,   /* the caller's callback asked to stop */
+    RF_ERR_CANCELLED = 7,   /* rf_session_cancel stopped a run */
     RF_ERR_INTERNAL = 8     /* a bug in Refold */
 } rf_status;
 

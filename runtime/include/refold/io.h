@@ -24,9 +24,9 @@ RF_API RF_NODISCARD rf_status rf_buffer_alloc(rf_buffer *buffer, rf_error *err);
 
 /* Reads a PNG or JPEG (found from its bytes) as f32 (1,3,H,W), RGB in [0,1]. Grey is repeated, 16
  * bit keeps its precision, palettes are expanded, alpha is dropped, CMYK is converted without
- * colour management, EXIF orientation is applied. Up to 2^28 pixels, and no more than the bytes of
- * the file can hold. Truncated and damaged files are refused. Fails: RF_ERR_IO, RF_ERR_FORMAT,
- * RF_ERR_MEMORY; the text names the file. */
+ * colour management, EXIF orientation is applied. Up to 2^28 pixels, and no more than the
+ * bytes of the file can hold. Truncated and damaged files are refused. Fails: RF_ERR_IO,
+ * RF_ERR_FORMAT, RF_ERR_MEMORY; the text names the file. */
 RF_API RF_NODISCARD rf_status rf_image_read(const char *path, rf_buffer *out, rf_error *err);
 /* Width and height without decoding the pixels. */
 RF_API RF_NODISCARD rf_status rf_image_size(const char *path, int64_t *out_width,

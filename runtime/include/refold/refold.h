@@ -6,6 +6,7 @@
 #define REFOLD_REFOLD_H
 
 #include <refold/base.h>
+#include <refold/dlpack.h>
 #include <refold/graph.h>
 #include <refold/io.h>
 #include <refold/model.h>

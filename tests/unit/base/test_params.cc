@@ -62,4 +62,46 @@ TEST(Params, WithoutASizeAreRefused)
     EXPECT_EQ(out.a, 7);
 }
 
+TEST(Params, AreGivenToCallersOfTheSameVersion)
+{
+    const Known known = {0, 1, 2};
+    Known out = {sizeof out, 7, 8};
+    ASSERT_EQ(rf_params_give(&known, sizeof known, &out, "known", nullptr), RF_OK);
+    EXPECT_EQ(out.size, sizeof out) << "the caller's";
+    EXPECT_EQ(out.a, 1);
+    EXPECT_EQ(out.b, 2);
+}
+
+TEST(Params, AreGivenToOlderCallersAsFarAsTheyReach)
+{
+    const Known known = {0, 1, 2};
+    Known out = {offsetof(Known, b), 7, 8};
+    ASSERT_EQ(rf_params_give(&known, sizeof known, &out, "known", nullptr), RF_OK);
+    EXPECT_EQ(out.size, offsetof(Known, b));
+    EXPECT_EQ(out.a, 1);
+    EXPECT_EQ(out.b, 8) << "beyond the end of the caller's struct";
+}
+
+TEST(Params, AreGivenToNewerCallersWithZerosBehind)
+{
+    const Known known = {0, 1, 2};
+    Newer out = {{sizeof out, 7, 8}, 9};
+    ASSERT_EQ(rf_params_give(&known, sizeof known, &out, "known", nullptr), RF_OK);
+    EXPECT_EQ(out.known.size, sizeof out);
+    EXPECT_EQ(out.known.b, 2);
+    EXPECT_EQ(out.c, 0);
+}
+
+TEST(Params, AreNotGivenWithoutASize)
+{
+    rf_error err;
+    const Known known = {0, 1, 2};
+    for (size_t size : {size_t{0}, size_t{7}, size_t{4097}, ~size_t{0}}) {
+        Known out = {size, 7, 8};
+        EXPECT_EQ(rf_params_give(&known, sizeof known, &out, "known", &err), RF_ERR_ARGUMENT);
+        EXPECT_NE(strstr(err.text, "sizeof(known) = 16"), nullptr) << err.text;
+        EXPECT_EQ(out.a, 7);
+    }
+}
+
 } // namespace

@@ -117,7 +117,7 @@ TEST(Plan, GivesEveryOutputItsOwnCopy)
         ASSERT_EQ(rf_tensor_init(&to[i], RF_F32, 1, dims, out[i], &p.err), RF_OK);
     alignas(64) static char arena[4096];
     ASSERT_LE(rf_plan_memory(p.plan), sizeof arena);
-    ASSERT_EQ(rf_plan_run(p.plan, arena, &ti, to, nullptr, &p.err), RF_OK) << p.err.text;
+    ASSERT_EQ(rf_plan_run(p.plan, arena, &ti, to, nullptr, nullptr, &p.err), RF_OK) << p.err.text;
     EXPECT_EQ(out[0][0], -1);
     EXPECT_EQ(out[1][0], 0);
     EXPECT_EQ(out[2][3], 4);

@@ -131,7 +131,7 @@ class Prepared
         rf_error err{};
         EXPECT_EQ(rf_env_create(nullptr, &env, &err), RF_OK) << err.text;
         rf_kernel_desc desc = node.desc(threads, env);
-        EXPECT_TRUE(!kernel->can || kernel->can(&desc)) << kernel->name;
+        EXPECT_TRUE(rf_kernel_takes(kernel, &desc)) << kernel->name;
         call.args = desc.args;
         call.n_threads = threads;
         if (kernel->prepare) {

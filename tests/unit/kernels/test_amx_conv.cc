@@ -25,7 +25,7 @@ class AmxConv : public testing::Test
   protected:
     void SetUp() override
     {
-        if (!rf_cpu_get_features()->avx512_bf16)
+        if (!kernel->usable())
             GTEST_SKIP() << "no AVX512-BF16 on this machine (or REFOLD_CPU forbids it)";
         amx_emulated_errors = 0;
     }

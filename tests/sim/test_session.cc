@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Sessions on the emulated GPU through the public API, the way a caller with CUDA code of its own
+// uses them: librefold_sim.so is opened by the library, and its CUDA runtime by this program.
+#include <thread>
+
+#include <cuda_runtime_api.h>
+
+#include "tests/support/networks.h"
+#include "tests/support/support.h"
+
+using namespace rft;
+
+namespace
+{
+
+rf_session_params sim_params()
+{
+    rf_session_params p = {};
+    p.size = sizeof p;
+    p.device = "sim";
+    return p;
+}
+
+Session open_sim(const Model &model, const rf_session_params &params)
+{
+    rf_session *s = nullptr;
+    rf_error err;
+    EXPECT_EQ(rf_session_create(model.get(), &params, &s, &err), RF_OK) << err.text;
+    return Session(s);
+}
+
+// y = relu(relu(x)): two steps, one reads the caller's tensor, one writes it.
+Model two_relus()
+{
+    rf_error err;
+    rf_graph *g = nullptr;
+    EXPECT_EQ(rf_graph_create(nullptr, &g, &err), RF_OK) << err.text;
+    Graph graph(g);
+    const int64_t open[] = {1, 4, -1, -1};
+    rf_value x, a, b;
+    EXPECT_EQ(rf_graph_input(g, "x", RF_F32, 4, open, &x, &err), RF_OK);
+    EXPECT_EQ(rf_graph_add(g, "unary", "a", &x, 1, nullptr, 0, &a, 1, &err), RF_OK) << err.text;
+    EXPECT_EQ(rf_graph_add(g, "unary", "b", &a, 1, nullptr, 0, &b, 1, &err), RF_OK) << err.text;
+    EXPECT_EQ(rf_graph_output(g, "y", b, &err), RF_OK) << err.text;
+    return finish_graph(std::move(graph));
+}
+
+// Elements in device memory.
+struct DeviceArray {
+    explicit DeviceArray(size_t n) : n(n)
+    {
+        EXPECT_EQ(cudaMalloc((void **)&data, n * sizeof(float)), cudaSuccess);
+    }
+    ~DeviceArray() { cudaFree(data); }
+    DeviceArray(const DeviceArray &) = delete;
+    void set(const std::vector<float> &v)
+    {
+        EXPECT_EQ(cudaMemcpy(data, v.data(), v.size() * sizeof(float), cudaMemcpyHostToDevice),
+                  cudaSuccess);
+        // From pageable memory the call returns when the bytes are staged, not when they are there.
+        EXPECT_EQ(cudaStreamSynchronize(nullptr), cudaSuccess);
+    }
+    std::vector<float> get() const
+    {
+        std::vector<float> v(n);
+        EXPECT_EQ(cudaMemcpy(v.data(), data, n * sizeof(float), cudaMemcpyDeviceToHost),
+                  cudaSuccess);
+        return v;
+    }
+    size_t n;
+    float *data = nullptr;
+};
+
+rf_tensor on(const DeviceArray &d, std::vector<int64_t> dims)
+{
+    rf_tensor t;
+    EXPECT_EQ(rf_tensor_init(&t, RF_F32, (int)dims.size(), dims.data(), d.data, nullptr), RF_OK);
+    return t;
+}
+
+std::vector<float> relu(std::vector<float> v)
+{
+    for (float &x : v)
+        x = x < 0 ? 0 : x;
+    return v;
+}
+
+TEST(SimSession, RunsWithTensorsOfTheHost)
+{
+    Model model = two_relus();
+    Session s = open_sim(model, sim_params());
+    for (int run_number = 0; run_number < 4; run_number++) { // plain, recorded, replayed
+        Array x = random_array("x" + std::to_string(run_number), {1, 4, 9, 7});
+        EXPECT_EQ(run(s, x).data, relu(x.data)) << run_number;
+    }
+    Array other = random_array("other", {1, 4, 3, 5});
+    EXPECT_EQ(run(s, other).data, relu(other.data));
+}
+
+TEST(SimSession, EnqueuesOnTheCallersStreamAndPointers)
+{
+    Model model = two_relus();
+    cudaStream_t stream;
+    ASSERT_EQ(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), cudaSuccess);
+    {
+        rf_session_params params = sim_params();
+        params.stream = stream;
+        Session s = open_sim(model, params);
+        const std::vector<int64_t> dims = {1, 4, 8, 8};
+        for (int i = 0; i < 5; i++) { // new pointers every time: updates of the recording
+            Array x = random_array("e" + std::to_string(i), dims);
+            DeviceArray in(x.data.size()), out(x.data.size());
+            in.set(x.data);
+            rf_tensor ti = on(in, dims), to = on(out, dims);
+            rf_error err;
+            ASSERT_EQ(rf_session_enqueue(s.get(), &ti, 1, &to, 1, &err), RF_OK) << err.text;
+            ASSERT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
+            EXPECT_EQ(out.get(), relu(x.data)) << i;
+        }
+    }
+    EXPECT_EQ(cudaStreamDestroy(stream), cudaSuccess);
+}
+
+TEST(SimSession, RefusesToEnqueueOnTheCpuAndAStreamWithoutAGpu)
+{
+    Model model = two_relus();
+    Session cpu = open_session(model);
+    Array x = random_array("x", {1, 4, 8, 8}), y = x;
+    rf_tensor tx = x.view(), ty = y.view();
+    rf_error err;
+    EXPECT_EQ(rf_session_enqueue(cpu.get(), &tx, 1, &ty, 1, &err), RF_ERR_UNSUPPORTED);
+    EXPECT_NE(std::string(err.text).find("'cpu'"), std::string::npos) << err.text;
+    EXPECT_EQ(rf_session_wait(cpu.get(), &err), RF_OK);
+    rf_session_params params = {};
+    params.size = sizeof params;
+    params.device = "cpu";
+    params.stream = &x;
+    rf_session *s;
+    EXPECT_EQ(rf_session_create(model.get(), &params, &s, &err), RF_ERR_ARGUMENT);
+}
+
+TEST(SimSession, CountsMemoryBeforeTheRunAndKeepsTheCap)
+{
+    Model model = two_relus();
+    rf_session_params params = sim_params();
+    Session s = open_sim(model, params);
+    Array x = random_array("x", {1, 4, 64, 64});
+    rf_tensor shape = x.shape();
+    rf_plan_info info = {};
+    rf_error err;
+    ASSERT_EQ(rf_session_prepare(s.get(), &shape, 1, &info, &err), RF_OK) << err.text;
+    EXPECT_GE(info.peak_bytes, 2 * x.data.size() * sizeof(float)); // both ends on the device
+    params.memory_cap = info.peak_bytes - 1;
+    Session capped = open_sim(model, params);
+    EXPECT_EQ(rf_session_prepare(capped.get(), &shape, 1, &info, &err), RF_ERR_MEMORY);
+}
+
+TEST(SimSession, ProfilesEveryStep)
+{
+    Model model = two_relus();
+    Session s = open_sim(model, sim_params());
+    rf_session_profile(s.get(), true);
+    run(s, random_array("x", {1, 4, 8, 8}));
+    const char *json;
+    rf_error err;
+    ASSERT_EQ(rf_session_profile_json(s.get(), &json, &err), RF_OK) << err.text;
+    EXPECT_NE(std::string(json).find("sim.unary"), std::string::npos) << json;
+}
+
+TEST(SimSession, ServesManyThreadsOnOneDevice)
+{
+    Model model = two_relus();
+    std::vector<int> wrong(4);
+    std::vector<std::thread> threads;
+    for (size_t t = 0; t < wrong.size(); t++)
+        threads.emplace_back([&, t] {
+            Session s = open_sim(model, sim_params());
+            for (int i = 0; i < 6; i++) {
+                Array x = random_array(std::to_string(t) + "." + std::to_string(i),
+                                       {1, 4, 5 + (int64_t)t, 6});
+                wrong[t] += run(s, x).data != relu(x.data);
+            }
+        });
+    for (std::thread &t : threads)
+        t.join();
+    EXPECT_EQ(wrong, std::vector<int>(wrong.size()));
+}
+
+} // namespace
