@@ -24,6 +24,7 @@ void finish(Op *op)
     op->at = state().clock;
     op->work = Work();
     op->after.clear();
+    op->sources.clear();
     op->queue.reset();
 }
 

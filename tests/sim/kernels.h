@@ -18,12 +18,12 @@
 namespace simtest
 {
 
-// out[i] = in[i] + delta
+// out[i] = in[i] + delta. No hidden bytes: the module compares parameters as memory.
 struct AddParams {
     float *out;
     const float *in;
     int64_t n;
-    float delta;
+    float delta, zero = 0;
 };
 // ++*counter; with a handle, sets its condition to *counter < limit
 struct CountParams {

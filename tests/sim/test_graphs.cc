@@ -258,6 +258,14 @@ TEST_F(SimGraphs, AreUpdatedAsAWholeIfTheirShapeIsTheSame)
     EXPECT_EQ(info.result, cudaGraphExecUpdateErrorNodeTypeChanged);
     EXPECT_NE(info.errorNode, nullptr);
     OK(cudaGraphDestroy(next));
+    cudaGraph_t chain = graph;
+    OK(cudaGraphCreate(&graph, 0)); // as many nodes, but side by side
+    OK(add_node(b, 1));
+    OK(add_node(a, 1));
+    EXPECT_EQ(cudaGraphExecUpdate(exec, graph, &info), cudaErrorGraphExecUpdateFailure);
+    EXPECT_EQ(info.result, cudaGraphExecUpdateErrorTopologyChanged);
+    EXPECT_EQ(info.errorNode, last);
+    OK(cudaGraphDestroy(chain));
     OK(cudaGraphLaunch(exec, s)); // as it was
     EXPECT_EQ(b.get()[0], 21);
 }

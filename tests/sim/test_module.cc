@@ -190,13 +190,15 @@ TEST_F(SimModule, AnUpdateThatIsNotCompleteIsNotRun)
 TEST_F(SimModule, AFailedLaunchSpoilsTheRecordingAndNotTheStream)
 {
     float *a = floats({1}), *b = floats({0}), *t = floats({0});
-    for (const char *how : {"shape", "call", "wait"}) {
+    for (const char *how : {"shape", "copy", "call", "wait"}) {
         SCOPED_TRACE(how);
         RF_ASSERT(ops.record_begin(stream, &err));
         RF_ASSERT(add(b, a, 1, 1));
         if (!strcmp(how, "shape")) {
             EXPECT_EQ(add(b, a, 1, 1, {2000, 1, 1}), RF_ERR_DEVICE);
             EXPECT_STREQ(err.text, "add: invalid configuration argument");
+        } else if (!strcmp(how, "copy")) {
+            EXPECT_EQ(ops.copy(stream, b, a + 1, 4, &err), RF_ERR_DEVICE); // beyond the end
         } else if (!strcmp(how, "call")) {
             rf_sim_fail("cudaStreamGetCaptureInfo", 1, cudaErrorUnknown);
             ops.record_external(stream, true);
@@ -393,58 +395,79 @@ TEST_F(SimModule, ADeviceLostWhileRecordingOrUpdating)
 
 const std::string count_devices = "cudaGetDeviceCount"; // its failures are all "no device"
 
-// All verbs in one go; returns the first failure, and frees what it made.
-rf_status tour(rf_error *err)
+// All verbs in one go; each method returns whether all went well so far.
+class Tour
 {
-    rf_device *device = nullptr;
-    rf_stream *stream = nullptr;
-    rf_recording *recording = nullptr;
-    void *a = nullptr, *b = nullptr;
-    float host[4] = {1, 2, 3, 4}, ms;
-    AddParams p = {};
-    rf_kernel_call call = {};
-    rf_status status = RF_OK;
-    bool recording_now = false, updating = false;
-    auto step = [&](rf_status s) { return (status = s) == RF_OK; };
-    auto add = [&](void *out, float delta) {
-        p = {(float *)out, (float *)a, 4, delta};
-        call.stream = stream;
-        return step(rf_cuda_launch(&call, &add_entry, {1, 1, 1}, {32, 1, 1}, 0, &p, err));
-    };
-    bool all = step(ops.open(nullptr, &device, err)) && step(ops.alloc(device, 16, &a, err)) &&
-               step(ops.alloc(device, 16, &b, err)) && step(ops.upload(device, a, host, 16, err)) &&
-               step(ops.stream_create(device, nullptr, &stream, err)) &&
-               step(ops.mark(stream, 0, err)) && add(b, 1) && step(ops.mark(stream, 1, err)) &&
-               step(ops.copy(stream, host, b, 16, err)) && step(ops.wait(stream, err)) &&
-               step(ops.mark_ms(stream, 1, &ms, err)) &&
-               (recording_now = step(ops.record_begin(stream, err)));
-    if (all) {
-        ops.record_external(stream, true);
-        all = add(b, 2);
-        ops.record_external(stream, false);
-        all = all && add(b, 3) && step(ops.copy(stream, host, b, 16, err));
+  public:
+    // The first failure.
+    rf_status go(rf_error *err)
+    {
+        err_ = err;
+        if (begin() && record() && update()) {
+            EXPECT_EQ(host_[3], 4 + 3);
+        }
+        ops.recording_destroy(&recording_);
+        ops.stream_destroy(&stream_);
+        ops.free(device_, a_);
+        ops.free(device_, b_);
+        ops.close(&device_);
+        return status_;
     }
-    if (recording_now) {
-        rf_status ended = ops.record_end(stream, &recording, err);
-        all = all && step(ended);
+
+  private:
+    bool step(rf_status s)
+    {
+        if (status_ == RF_OK)
+            status_ = s;
+        return s == RF_OK;
     }
-    all = all && step(ops.replay(stream, recording, err)) &&
-          (updating = step(ops.update_begin(stream, recording, err))) && add(b, 4);
-    if (updating) {
-        rf_status ended = ops.update_end(stream, err);
-        all = all && step(ended);
+    bool add(float delta)
+    {
+        AddParams p = {(float *)b_, (float *)a_, 4, delta};
+        rf_kernel_call call = {};
+        call.stream = stream_;
+        return step(rf_cuda_launch(&call, &add_entry, {1, 1, 1}, {32, 1, 1}, 0, &p, err_));
     }
-    all = all && step(ops.replay(stream, recording, err)) && step(ops.wait(stream, err));
-    if (all) {
-        EXPECT_EQ(host[3], 4 + 3);
+    bool fetch() { return step(ops.copy(stream_, host_, b_, 16, err_)); }
+    bool begin()
+    {
+        float ms;
+        return step(ops.open(nullptr, &device_, err_)) && step(ops.alloc(device_, 16, &a_, err_)) &&
+               step(ops.alloc(device_, 16, &b_, err_)) &&
+               step(ops.upload(device_, a_, host_, 16, err_)) &&
+               step(ops.stream_create(device_, nullptr, &stream_, err_)) &&
+               step(ops.mark(stream_, 0, err_)) && add(1) && step(ops.mark(stream_, 1, err_)) &&
+               fetch() && step(ops.wait(stream_, err_)) && step(ops.mark_ms(stream_, 1, &ms, err_));
     }
-    ops.recording_destroy(&recording);
-    ops.stream_destroy(&stream);
-    ops.free(device, a);
-    ops.free(device, b);
-    ops.close(&device);
-    return status;
-}
+    bool record()
+    {
+        if (!step(ops.record_begin(stream_, err_)))
+            return false;
+        ops.record_external(stream_, true);
+        bool good = add(2);
+        ops.record_external(stream_, false);
+        good = good && add(3) && fetch();
+        rf_error later; // the first failure's text stays
+        return step(ops.record_end(stream_, &recording_, good ? err_ : &later)) && good &&
+               step(ops.replay(stream_, recording_, err_));
+    }
+    bool update()
+    {
+        if (!step(ops.update_begin(stream_, recording_, err_)))
+            return false;
+        bool good = add(4);
+        rf_error later;
+        return step(ops.update_end(stream_, good ? err_ : &later)) && good &&
+               step(ops.replay(stream_, recording_, err_)) && step(ops.wait(stream_, err_));
+    }
+    rf_error *err_ = nullptr;
+    rf_status status_ = RF_OK;
+    rf_device *device_ = nullptr;
+    rf_stream *stream_ = nullptr;
+    rf_recording *recording_ = nullptr;
+    void *a_ = nullptr, *b_ = nullptr;
+    float host_[4] = {1, 2, 3, 4};
+};
 
 class SimModuleFailures : public testing::TestWithParam<const char *>
 {
@@ -458,7 +481,7 @@ TEST_P(SimModuleFailures, OfEveryKthCallLeakNothing)
             reset();
             rf_error err = {};
             rf_sim_fail(GetParam(), k, e);
-            rf_status status = tour(&err);
+            rf_status status = Tour().go(&err);
             if (rf_sim_fail(GetParam(), 0, cudaSuccess)) { // fewer calls than k
                 EXPECT_EQ(status, RF_OK) << err.text;
                 break;

@@ -374,7 +374,7 @@ TEST_F(SimMemoryDeathTest, WritesBesideAnAllocationAreFoundAtTheNextWait)
                 launch(write_entry, &p, s);
                 cudaStreamSynchronize(s);
             },
-            "");
+            "write out of bounds: byte .* of an allocation of 20 bytes");
     }
 }
 
