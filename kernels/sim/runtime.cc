@@ -47,15 +47,19 @@ cudaError_t cudaGetLastError()
 }
 const char *cudaGetErrorString(cudaError_t)
 {
-    return "error";
+    return *rf_sim_last_fault() ? rf_sim_last_fault() : "error";
 }
 cudaError_t cudaMalloc(void **p, size_t n)
 {
     *p = aligned_alloc(256, (n + 255) / 256 * 256);
-    return *p ? cudaSuccess : cudaErrorMemoryAllocation;
+    if (!*p)
+        return cudaErrorMemoryAllocation;
+    simt::memory_add(*p, n);
+    return cudaSuccess;
 }
 cudaError_t cudaFree(void *p)
 {
+    simt::memory_remove(p);
     free(p);
     return cudaSuccess;
 }
@@ -114,8 +118,7 @@ cudaError_t cudaFuncSetAttribute(const void *, cudaFuncAttribute, int)
 cudaError_t cudaLaunchKernel(const void *fn, dim3 grid, dim3 block, void **args, size_t shared,
                              cudaStream_t)
 {
-    simt::run((const simt::Kernel *)fn, "kernel", grid, block, shared, args[0]);
-    return cudaSuccess;
+    return simt::run((const simt::Kernel *)fn, grid, block, shared, args[0]).error;
 }
 cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode)
 {
