@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Between the files of the emulator: simt.cc (fibers, barriers, grids), warp.cc (what a warp does
- * together), memory.cc (which memory may be touched, and in which order), count.cc.
+ * Between the files of the emulator: grid.cc (launching), simt.cc (fibers, barriers, faults),
+ * warp.cc (what a warp does together), memory.cc (which memory may be touched, and in which order),
+ * count.cc.
  */
 #ifndef RF_SIM_INTERNAL_H
 #define RF_SIM_INTERNAL_H
 
 #include "kernels/sim/simt.h"
+
+#include <memory>
 
 namespace simt
 {
@@ -14,6 +17,11 @@ namespace simt
 constexpr uint32_t max_threads = 1024;
 constexpr size_t max_shared = 227 * 1024;
 
+// ---- simt.cc
+enum Order { RING, WARP, RANDOM }; /* Block.schedule_order */
+std::unique_ptr<Block> new_block();
+void run_block(Block &b); /* leaves the fault, if any, in b.fault */
+void clean_up(Block &b);  /* after a fault, before it is used again */
 /* A warp function of a call site; an empty value is a barrier of the warp. */
 const Slots &meet_at(const void *site, const char *function, unsigned mask, const void *value,
                      size_t bytes);

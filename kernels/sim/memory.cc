@@ -167,12 +167,6 @@ void *shared_memory(size_t bytes)
 
 // ---- races -------------------------------------------------------------------------------------
 // A stamp is time, "several lanes", thread: 20 + 1 + 10 bits, so that stamps compare as numbers.
-struct Shadow {
-    static constexpr size_t n = max_shared / 2 + 4;
-    int32_t now = 1, block_time = 1;
-    int32_t written[n] = {}, read[n] = {}, read_elsewhere[n] = {};
-};
-
 namespace
 {
 

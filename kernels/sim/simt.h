@@ -63,9 +63,15 @@ struct Warp {
     const void *meeting;  /* call site of the warp function that lanes wait at */
     const char *function; /* and its name */
 };
-struct Shadow;
 struct Requests;
+/* Who touched which shared memory, and when (memory.cc). */
+struct Shadow {
+    static constexpr size_t n = 227 * 1024 / 2 + 4;
+    int32_t now = 1, block_time = 1;
+    int32_t written[n] = {}, read[n] = {}, read_elsewhere[n] = {};
+};
 struct Block {
+    ~Block();
     dim3 block_dim, grid_dim;
     uint3 index;
     std::vector<Fiber> fibers;
@@ -78,7 +84,7 @@ struct Block {
     void *scheduler_sp;
     unsigned char *shared;
     size_t shared_bytes;
-    Shadow *shadow;     /* who touched which shared memory */
+    Shadow *shadow;
     Requests *requests; /* NULL: not counting */
     const Kernel *kernel;
     const void *params;
