@@ -27,7 +27,7 @@ const Slots &meet_at(const void *site, const char *function, unsigned mask, cons
                      size_t bytes);
 
 // ---- memory.cc
-void global_begin(const Block &b); /* this OS thread starts on a grid */
+void global_begin(Block &b); /* it starts on a grid */
 void check_memory(const void *p, uint32_t bytes, uint32_t align, Access kind);
 void check_shared(const void *p, uint32_t bytes, uint32_t align, Access kind);
 void land_copy(const Copy &c); /* cp.async: its bytes are there now */

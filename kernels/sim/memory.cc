@@ -2,9 +2,8 @@
 //
 // Which memory a thread may touch, and in which order threads may touch the same shared memory.
 //
-// Device memory: a sorted table of live allocations, behind the few ranges that an OS thread found
-// last. A grid never outlives an allocation that it uses (cudaFree waits), so those stay true until
-// the next grid.
+// Device memory: a sorted table of live allocations, behind a cache by page per running block. A
+// grid never outlives an allocation that it uses (cudaFree waits), so the cache stays true for it.
 //
 // Races in shared memory: time counts the barriers that the block or one of its warps has passed.
 // For every two bytes we keep who wrote last and when, who read last and when, and the last reader
@@ -22,14 +21,8 @@
 namespace simt
 {
 
-RF_SIM_THREAD Range recent;
-
 namespace
 {
-
-constexpr Range nothing = {UINTPTR_MAX - 64, 16};
-constexpr int n_older = 3;
-__thread Range older[n_older];
 
 std::shared_mutex lock;       // guards both
 std::vector<Range> live;      // by address
@@ -109,10 +102,9 @@ void memory_remove(const void *begin)
     live.erase(next - 1);
 }
 
-void global_begin(const Block &)
+void global_begin(Block &b)
 {
-    recent = nothing;
-    std::fill(older, older + n_older, nothing);
+    std::fill(b.ranges, b.ranges + Block::n_ranges, Range{});
 }
 
 void check_memory(const void *p, uint32_t bytes, uint32_t align, Access kind)
@@ -121,32 +113,23 @@ void check_memory(const void *p, uint32_t bytes, uint32_t align, Access kind)
     if (at % align)
         fault(cudaErrorMisalignedAddress, "%s of %u bytes at 0x%zx, which is not aligned to %u",
               name_of(kind), bytes, (size_t)at, align);
-    if (holds(recent, at, bytes))
+    Range &cached = block->ranges[at / 4096 % Block::n_ranges], found = {};
+    if (holds(cached, at, bytes))
         return;
-    Range found = nothing;
-    for (int i = 0; i < n_older; i++)
-        if (holds(older[i], at, bytes)) {
-            std::swap(recent, older[i]);
-            return;
-        }
     {
         std::shared_lock<std::shared_mutex> hold(lock);
         auto next = behind(at);
         if (next != live.begin() && holds(next[-1], at, bytes))
             found = next[-1];
     }
-    if (found.begin == nothing.begin) {
+    if (!found.bytes) {
         char where[160];
         describe(at, where, sizeof where);
         fault(cudaErrorIllegalAddress, "%s of %u bytes out of bounds, at %s", name_of(kind), bytes,
               where);
     }
-    if (found.bytes < 16 || block->requests)
-        return;
-    for (int i = n_older - 1; i > 0; i--)
-        older[i] = older[i - 1];
-    older[0] = recent;
-    recent = found;
+    if (!block->requests)
+        cached = found;
 }
 
 void global_access(const void *p, uint32_t bytes, uint32_t align, Access kind)

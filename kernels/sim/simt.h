@@ -70,8 +70,14 @@ struct Shadow {
     int32_t now = 1, block_time = 1;
     int32_t written[n] = {}, read[n] = {}, read_elsewhere[n] = {};
 };
+struct Range {
+    uintptr_t begin;
+    size_t bytes;
+};
 struct Block {
+    static constexpr size_t n_ranges = 64;
     ~Block();
+    Range ranges[n_ranges]; /* live allocations, by page; empty while counting */
     dim3 block_dim, grid_dim;
     uint3 index;
     std::vector<Fiber> fibers;
@@ -103,12 +109,6 @@ enum Access : uint8_t {
     COPY,       /* cp.async: source or destination */
     LOAD_MATRIX /* a row that the whole warp reads */
 };
-/* The range that this OS thread touched last; holds nothing while counting. */
-struct Range {
-    uintptr_t begin;
-    size_t bytes; /* at least 16 */
-};
-extern RF_SIM_THREAD Range recent;
 __attribute__((noinline)) void global_access(const void *p, uint32_t bytes, uint32_t align,
                                              Access kind);
 __attribute__((noinline)) void shared_access(const void *p, uint32_t bytes, uint32_t align,
@@ -117,7 +117,9 @@ template <class T> __forceinline__ void check_global(const T *p, Access kind)
 {
     static_assert(sizeof(T) <= 16, "a thread moves at most 16 bytes at once");
     uintptr_t at = (uintptr_t)p;
-    if (__builtin_expect(at - recent.begin > recent.bytes - sizeof(T) || at % alignof(T), 0))
+    const Range &r = block->ranges[at / 4096 % Block::n_ranges];
+    if (__builtin_expect(
+            at - r.begin >= r.bytes || r.bytes - (at - r.begin) < sizeof(T) || at % alignof(T), 0))
         global_access(p, sizeof(T), alignof(T), kind);
 }
 
