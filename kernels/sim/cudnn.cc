@@ -268,7 +268,7 @@ float apply(cudnnPointwiseMode_t mode, float a, float b)
     case CUDNN_POINTWISE_RELU_FWD:
         return a < 0 ? 0 : a;
     default:
-        simt::fault("cuDNN stand-in: pointwise mode that it does not know");
+        simt::fault(cudaErrorLaunchFailure, "cuDNN stand-in: pointwise mode that it does not know");
     }
 }
 
@@ -290,7 +290,8 @@ Access access(const Tensor &t, const ExecuteParams &p, Inner &inner)
     for (int i = 0; i < p.n; i++)
         if (p.ids[i] == t.id)
             return {t, p.pointers[i], nullptr};
-    simt::fault("cuDNN stand-in: the variant pack has no pointer for a tensor");
+    simt::fault(cudaErrorLaunchFailure,
+                "cuDNN stand-in: the variant pack has no pointer for a tensor");
 }
 
 void execute(const ExecuteParams p)

@@ -8,7 +8,7 @@
 
 #include <cuda_runtime_api.h>
 
-#include "kernels/sim/memory.h"
+#include "kernels/sim/grid.h"
 #include "kernels/sim/simt.h"
 
 /* Members of CUDA's structs have these names. */

@@ -8,15 +8,6 @@
 
 #include <sys/mman.h>
 
-namespace simt
-{
-
-// Until the shim keeps its own table.
-__attribute__((weak)) void memory_add(const void *, size_t) {}
-__attribute__((weak)) void memory_remove(const void *) {}
-
-} // namespace simt
-
 namespace sim
 {
 namespace

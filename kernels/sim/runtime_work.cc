@@ -6,17 +6,6 @@
 // and compared when it runs.
 #include "kernels/sim/runtime.h"
 
-namespace simt
-{
-
-// Until the shim ends a grid instead of the process.
-__attribute__((weak)) int take_error()
-{
-    return cudaSuccess;
-}
-
-} // namespace simt
-
 namespace sim
 {
 namespace
@@ -90,8 +79,10 @@ cudaError_t run_kernel(const Work &w)
     if (is_ordered("kernel", &e))
         return e;
     kernels_ran();
-    simt::run(w.kernel, "kernel", w.grid, w.block, w.shared, w.params.data());
-    return (cudaError_t)simt::take_error();
+    simt::Fault f = simt::run(w.kernel, w.grid, w.block, w.shared, w.params.data());
+    if (f.error != cudaSuccess) // the error that surfaces later has no room for this
+        fprintf(stderr, "sim: %s\n", f.text);
+    return f.error;
 }
 
 cudaError_t run_copy(const Work &w)

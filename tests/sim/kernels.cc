@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cuda/device.cuh"
 
-#include "kernels/sim/memory.h"
 #include "tests/sim/kernels.h"
 
 #include <cstdlib>
