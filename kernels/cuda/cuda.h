@@ -28,6 +28,8 @@ rf_status rf_cuda_allow_shared(const rf_kernel_desc *desc, const rf_cuda_entry *
 /* Blocks of `threads` for one thread per element, at most as many as fill the device a few times
  * (kernels loop with rf_thread_step). */
 dim3 rf_cuda_grid(const rf_kernel_call *call, int64_t elements, int threads);
+/* Multiprocessors of the device, for the choice of a tile. */
+int64_t rf_cuda_processors(const rf_kernel_call *call);
 /* RF_ERR_DEVICE with the call's text unless e is cudaSuccess; out of memory gives RF_ERR_MEMORY. An
  * error that leaves no usable context marks the device lost. */
 rf_status rf_cuda_check(rf_device *device, cudaError_t e, const char *what, rf_error *err);
