@@ -37,6 +37,9 @@ rf_status rf_cuda_check(rf_device *device, cudaError_t e, const char *what, rf_e
 /* Makes the device current on this thread; RF_ERR_DEVICE if it is lost. */
 rf_status rf_cuda_enter(rf_device *device, rf_error *err);
 
+/* The most dynamic shared memory that a block may have; H100's while no device is known. */
+size_t rf_cuda_shared_limit(const rf_device *device);
+
 rf_cuda_act rf_cuda_act_of(rf_act kind, double alpha, double beta);
 /* f32, f16 or bf16 (what rf_load_as_float reads). NULL: true. */
 bool rf_cuda_is_float(const rf_tensor *t);

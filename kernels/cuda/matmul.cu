@@ -136,14 +136,16 @@ __global__ void __launch_bounds__(256, 2) matmul_f32(const rf_cuda_matmul_params
 {
     constexpr int TILE = 16 * TM, DEPTH = 64 / TM, PITCH = TILE + 4, ONE = DEPTH * PITCH;
     float *shared = (float *)RF_SHARED(RF_CUDA_MATMUL_F32_SHARED(TILE));
-    int64_t tiles_n = (p.n + TILE - 1) / TILE;
-    int64_t row0 = blockIdx.x / tiles_n * TILE, col0 = blockIdx.x % tiles_n * TILE;
+    unsigned tiles_n = (unsigned)((p.n + TILE - 1) / TILE);
+    unsigned tm = blockIdx.x / tiles_n, tn = blockIdx.x - tm * tiles_n;
     int ty = threadIdx.x / 16, tx = threadIdx.x % 16;
     bool a_along = p.a.col == 1, b_along = p.b.col != 1;
     for (int64_t z = blockIdx.y; z < p.batches; z += gridDim.y) {
         batch_offsets at = batch_at(p, z);
-        Slices<TILE, DEPTH> a(p.a.data, at.a, row0, p.m, p.k, a_along ? p.a.row : p.a.col, a_along);
-        Slices<TILE, DEPTH> b(p.b.data, at.b, col0, p.n, p.k, b_along ? p.b.col : p.b.row, b_along);
+        Slices<TILE, DEPTH> a(p.a.data, at.a, (int64_t)tm * TILE, p.m, p.k,
+                              a_along ? p.a.row : p.a.col, a_along);
+        Slices<TILE, DEPTH> b(p.b.data, at.b, (int64_t)tn * TILE, p.n, p.k,
+                              b_along ? p.b.col : p.b.row, b_along);
         float acc[TM][TM] = {};
         int stage = 0;
         a.fetch();
@@ -157,7 +159,8 @@ __global__ void __launch_bounds__(256, 2) matmul_f32(const rf_cuda_matmul_params
             b.fetch();
             multiply<TM, DEPTH>(acc, sa, sb, PITCH, ty, tx);
         }
-        store_tile<TM>(p, batch_at(p, z), acc, shared, row0, col0, ty, tx);
+        store_tile<TM>(p, batch_at(p, z), acc, shared, (int64_t)tm * TILE, (int64_t)tn * TILE, ty,
+                       tx);
     }
 }
 
