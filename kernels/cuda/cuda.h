@@ -51,6 +51,11 @@ bool rf_cuda_aligned16(const void *p);
  * those of the tensors. At most RF_CUDA_ND_OPERANDS. */
 rf_cuda_nd rf_cuda_nd_make(const rf_tensor *const *operands, int n);
 
+/* The tensor of only those dims whose bit is set, at index 0 of the others. */
+rf_tensor rf_cuda_select_dims(const rf_tensor *t, uint32_t mask);
+/* Whether every step of the walk, in every operand, is a multiple of `piece` elements. */
+bool rf_cuda_nd_steps_by(const rf_cuda_nd *nd, int64_t piece);
+
 /* ---- constants ---------------------------------------------------------------------------------
  * A kernel's `prepare` sees constants in host memory. What it needs on the device in another form
  * it packs with rf_pack_get(desc->packs, ...), which returns a device pointer; the inputs whose raw

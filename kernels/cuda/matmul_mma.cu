@@ -18,6 +18,7 @@
  * of a row and reads bias and residual and writes y in 16-byte pieces.
  */
 #include "kernels/cuda/matmul_tail.cuh"
+#include "kernels/cuda/row.cuh"
 
 constexpr int DEPTH = 32, STAGES = 4;
 
@@ -82,57 +83,6 @@ template <class T, int SIDE, bool ALONG_K> struct Operand {
     }
 };
 
-/* 8 neighbours along a row. */
-template <class T> union Eight {
-    uint4 bits;
-    T at[8];
-};
-template <class T> __device__ __forceinline__ void load8(float (&v)[8], const T *p)
-{
-    Eight<T> e;
-    e.bits = rf_load((const uint4 *)p);
-#pragma unroll
-    for (int i = 0; i < 8; i++)
-        v[i] += rf_to_float<T>(e.at[i]);
-}
-template <class T> __device__ __forceinline__ void store8(T *p, const float (&v)[8])
-{
-    Eight<T> e;
-#pragma unroll
-    for (int i = 0; i < 8; i++)
-        e.at[i] = rf_from_float<T>(v[i]);
-    rf_store((uint4 *)p, e.bits);
-}
-
-/* v += t[row][col..col + 8). */
-__device__ __forceinline__ void add8(float (&v)[8], const rf_cuda_matrix &t, int64_t at)
-{
-    if (t.dtype == RF_F16) {
-        load8(v, (const __half *)t.data + at);
-    } else if (t.dtype == RF_BF16) {
-        load8(v, (const __nv_bfloat16 *)t.data + at);
-    } else {
-#pragma unroll
-        for (int i = 0; i < 8; i += 4) {
-            float4 x = rf_load((const float4 *)((const float *)t.data + at + i));
-            v[i] += x.x, v[i + 1] += x.y, v[i + 2] += x.z, v[i + 3] += x.w;
-        }
-    }
-}
-__device__ __forceinline__ void put8(const rf_cuda_matrix &t, int64_t at, const float (&v)[8])
-{
-    if (t.dtype == RF_F16) {
-        store8((__half *)t.data + at, v);
-    } else if (t.dtype == RF_BF16) {
-        store8((__nv_bfloat16 *)t.data + at, v);
-    } else {
-#pragma unroll
-        for (int i = 0; i < 8; i += 4)
-            rf_store((float4 *)((float *)t.data + at + i),
-                     float4{v[i], v[i + 1], v[i + 2], v[i + 3]});
-    }
-}
-
 /* The tail for 8 neighbours of a row, where all of them exist and y can be written in pieces. */
 __device__ __forceinline__ void finish8(const rf_cuda_matmul_params &p, const batch_offsets &at,
                                         int64_t row, int64_t col, float (&v)[8])
@@ -142,7 +92,11 @@ __device__ __forceinline__ void finish8(const rf_cuda_matmul_params &p, const ba
         v[i] *= p.alpha;
     int64_t bias = at.bias + row * p.bias.row + col * p.bias.col;
     if (p.bias.data && p.bias.by8) {
-        add8(v, p.bias, bias);
+        float x[8];
+        rf_load8(x, p.bias.data, p.bias.dtype, bias);
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            v[i] += x[i];
     } else if (p.bias.data) {
 #pragma unroll
         for (int i = 0; i < 8; i++)
@@ -155,13 +109,17 @@ __device__ __forceinline__ void finish8(const rf_cuda_matmul_params &p, const ba
     }
     int64_t res = at.res + row * p.res.row + col * p.res.col;
     if (p.res.data && p.res.by8) {
-        add8(v, p.res, res);
+        float x[8];
+        rf_load8(x, p.res.data, p.res.dtype, res);
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            v[i] += x[i];
     } else if (p.res.data) {
 #pragma unroll
         for (int i = 0; i < 8; i++)
             v[i] += rf_load_as_float(p.res.data, p.res.dtype, res + i * p.res.col);
     }
-    put8(p.y, at.y + row * p.y.row + col, v);
+    rf_store8((void *)p.y.data, p.y.dtype, at.y + row * p.y.row + col, v);
 }
 
 /* Where element (row, col) of the tile's sums lies: in groups of 8 floats swizzled by row, so that
