@@ -28,6 +28,8 @@ rf_status rf_cuda_allow_shared(const rf_kernel_desc *desc, const rf_cuda_entry *
 /* Blocks of `threads` for one thread per element, at most as many as fill the device a few times
  * (kernels loop with rf_thread_step). */
 dim3 rf_cuda_grid(const rf_kernel_call *call, int64_t elements, int threads);
+/* Multiprocessors of the device, for the choice of a tile. */
+int64_t rf_cuda_processors(const rf_kernel_call *call);
 /* RF_ERR_DEVICE with the call's text unless e is cudaSuccess; out of memory gives RF_ERR_MEMORY. An
  * error that leaves no usable context marks the device lost. */
 rf_status rf_cuda_check(rf_device *device, cudaError_t e, const char *what, rf_error *err);
@@ -36,6 +38,9 @@ rf_status rf_cuda_check(rf_device *device, cudaError_t e, const char *what, rf_e
 rf_status rf_cuda_alive(rf_device *device, rf_error *err);
 /* The same, and makes it current on this thread. */
 rf_status rf_cuda_enter(rf_device *device, rf_error *err);
+
+/* The most dynamic shared memory that a block may have; H100's while no device is known. */
+size_t rf_cuda_shared_limit(const rf_device *device);
 
 rf_cuda_act rf_cuda_act_of(rf_act kind, double alpha, double beta);
 /* f32, f16 or bf16 (what rf_load_as_float reads). NULL: true. */
@@ -52,6 +57,11 @@ rf_cuda_nd rf_cuda_nd_make(const rf_tensor *const *operands, int n);
  * begin at multiples of n elements. *out_tail gets the elements that are left over, which may be
  * some only where the walk has one dim. False: it cannot be done, and nd is as it was. */
 bool rf_cuda_nd_widen(rf_cuda_nd *nd, int n, int32_t *out_tail);
+
+/* The tensor of only those dims whose bit is set, at index 0 of the others. */
+rf_tensor rf_cuda_select_dims(const rf_tensor *t, uint32_t mask);
+/* Whether every step of the walk, in every operand, is a multiple of `piece` elements. */
+bool rf_cuda_nd_steps_by(const rf_cuda_nd *nd, int64_t piece);
 
 /* ---- constants ---------------------------------------------------------------------------------
  * A kernel's `prepare` sees constants in host memory. What it needs on the device in another form

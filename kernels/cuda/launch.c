@@ -58,6 +58,16 @@ dim3 rf_cuda_grid(const rf_kernel_call *call, int64_t elements, int threads)
     return (dim3){(unsigned)(blocks < most ? blocks : most), 1, 1};
 }
 
+int64_t rf_cuda_processors(const rf_kernel_call *call)
+{
+    return call->stream->device->props.multiProcessorCount;
+}
+
+size_t rf_cuda_shared_limit(const rf_device *device)
+{
+    return device ? device->props.sharedMemPerBlockOptin : 227 * 1024;
+}
+
 rf_cuda_act rf_cuda_act_of(rf_act kind, double alpha, double beta)
 {
     return (rf_cuda_act){(int32_t)kind, (float)alpha, (float)beta};

@@ -87,3 +87,24 @@ bool rf_cuda_nd_widen(rf_cuda_nd *nd, int n, int32_t *out_tail)
         nd->strides[k][last] *= n;
     return true;
 }
+
+rf_tensor rf_cuda_select_dims(const rf_tensor *t, uint32_t mask)
+{
+    rf_tensor part = *t;
+    part.rank = 0;
+    for (int d = 0; d < t->rank; d++)
+        if (mask >> d & 1) {
+            part.dims[part.rank] = t->dims[d];
+            part.strides[part.rank++] = t->strides[d];
+        }
+    return part;
+}
+
+bool rf_cuda_nd_steps_by(const rf_cuda_nd *nd, int64_t piece)
+{
+    for (int k = 0; k < nd->n; k++)
+        for (int d = 0; d < nd->rank; d++)
+            if (nd->strides[k][d] % piece)
+                return false;
+    return true;
+}
