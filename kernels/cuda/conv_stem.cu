@@ -54,20 +54,8 @@ __device__ __forceinline__ void sum_window(const rf_cuda_conv_stem_params &p, co
         }
 }
 
-__device__ __forceinline__ void store(const rf_cuda_conv_stem_params &p, int64_t n, int32_t o,
-                                      int32_t y, int32_t x, float (&v)[CHANNELS])
-{
-    if (!p.out.vectors)
-        conv_store_strided(p.out, n, o, p.oc, y, x, v);
-    else if (p.out.y.dtype == RF_F16)
-        conv_store_vectors<__half>(p.out, n, o, y, x, v);
-    else if (p.out.y.dtype == RF_BF16)
-        conv_store_vectors<__nv_bfloat16>(p.out, n, o, y, x, v);
-    else
-        conv_store_vectors<float>(p.out, n, o, y, x, v);
-}
-
-__global__ void __launch_bounds__(RF_CUDA_STEM_THREADS) conv_stem(const rf_cuda_conv_stem_params p)
+__global__ void __launch_bounds__(RF_CUDA_STEM_THREADS, 2)
+    conv_stem(const rf_cuda_conv_stem_params p)
 {
     const int32_t n_weights = p.ic * p.ay.taps * p.ax.taps * p.oc_padded;
     float *weights =
@@ -101,7 +89,7 @@ __global__ void __launch_bounds__(RF_CUDA_STEM_THREADS) conv_stem(const rf_cuda_
             const int32_t y = y0 + m[i] / WIDTH, x = x0 + m[i] % WIDTH;
             if (y >= p.ay.out || x >= p.ax.out)
                 continue;
-            store(p, image, o, y, x, sum[i]);
+            conv_output(p.out, image, o, p.oc, y, x, sum[i]);
         }
     }
 }
