@@ -6,7 +6,9 @@
 // is 4 + KW - 1 loads for 4 KW products of vectors; what rows share comes from L1. Other windows
 // make one pixel a thread.
 //
-// @@PTXAS@@
+// ptxas 13.0, sm_90a, no spills: halves 118, 128, 164 registers for 3, 5, 7 and 56 for other
+// windows, f32 72, 96, 98 and 48; blocks of 128 threads. Per output element one element is written
+// and, from L1, kh * (4 + KW - 1) / 4 are read.
 #include "kernels/cuda/conv.cuh"
 #include "kernels/cuda/conv_depthwise.h"
 

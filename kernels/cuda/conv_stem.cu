@@ -10,7 +10,8 @@
 // threads share pixels, which makes 64-byte stores of halves. The tile is 32 pixels wide and 8 (32
 // and more output channels) to 32 high. RGB, 3x3, 32 channels: 7.5 KB of shared memory a block.
 //
-// @@PTXAS@@
+// ptxas 13.0, sm_90a: 116 registers, no spills, 2 blocks (16 warps) on an SM. RGB f32 to 32 halves
+// moves 12 * 1.33 + 64 bytes per pixel.
 #include "kernels/cuda/conv.cuh"
 #include "kernels/cuda/conv_stem.h"
 

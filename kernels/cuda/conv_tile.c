@@ -146,7 +146,7 @@ static int32_t block_channels(int32_t oc, bool mma)
 {
     const int32_t n128 = (int32_t)div_up(oc, 128) * 128, n64 = (int32_t)div_up(oc, 64) * 64;
     const int32_t n32 = (int32_t)div_up(oc, 32) * 32;
-    if (mma && n128 * 10 <= n64 * 11)
+    if (mma && n128 * 10 <= n64 * 11 && n128 * 10 <= n32 * 12)
         return 128;
     return n64 * 10 <= n32 * 12 ? 64 : 32;
 }
