@@ -32,9 +32,16 @@ template <int N> __device__ __forceinline__ void conv_act(const rf_cuda_act &act
             v[k] = v[k] < 0 ? 0.0f : v[k];
         return;
     }
+    float copy[N]; /* lies in local memory because of the loop; v need not */
+#pragma unroll
+    for (int k = 0; k < N; k++)
+        copy[k] = v[k];
 #pragma unroll 1
     for (int k = 0; k < N; k++)
-        v[k] = rf_apply_act(act, v[k]);
+        copy[k] = rf_apply_act(act, copy[k]);
+#pragma unroll
+    for (int k = 0; k < N; k++)
+        v[k] = copy[k];
 }
 
 // Sums with their bias become results; r: the residual's values, or zeros.
@@ -90,38 +97,56 @@ __device__ __forceinline__ void conv_store(void *data, int64_t at, const float (
     }
 }
 
-// Finishes and stores the sums of channels c, c + 1, ... < c_end of one pixel.
+// Values of channels c, c + 1, ... < c_end of one pixel, in any layout and float dtype. `vectors`:
+// N * 4 (f32) or N * 2 bytes are whole 16-byte pieces, and all channels exist.
 template <int N>
-__device__ __forceinline__ void conv_store_strided(const rf_cuda_conv_out &out, int64_t n,
-                                                   int32_t c, int32_t c_end, int64_t y, int64_t x,
-                                                   float (&v)[N])
+__device__ __forceinline__ void conv_load_any(const rf_cuda_conv_image &t, bool vectors, int64_t at,
+                                              int32_t n, float (&v)[N])
 {
-    float r[N];
-    const int64_t res = conv_offset(out.res, n, c, y, x), to = conv_offset(out.y, n, c, y, x);
+    if constexpr (N % 8 == 0) {
+        if (vectors && t.dtype == RF_F16)
+            return conv_load<__half>(t.data, at, v);
+        if (vectors && t.dtype == RF_BF16)
+            return conv_load<__nv_bfloat16>(t.data, at, v);
+    }
+    if constexpr (N % 4 == 0)
+        if (vectors)
+            return conv_load<float>(t.data, at, v);
 #pragma unroll
     for (int k = 0; k < N; k++)
-        r[k] = out.res.data && c + k < c_end
-                   ? rf_load_as_float(out.res.data, out.res.dtype, res + k * out.res.c)
-                   : 0.0f;
-    conv_finish(out, v, r);
+        v[k] = k < n ? rf_load_as_float(t.data, t.dtype, at + k * t.c) : 0.0f;
+}
+template <int N>
+__device__ __forceinline__ void conv_store_any(const rf_cuda_conv_image &t, bool vectors,
+                                               int64_t at, int32_t n, const float (&v)[N])
+{
+    if constexpr (N % 8 == 0) {
+        if (vectors && t.dtype == RF_F16)
+            return conv_store<__half>(t.data, at, v);
+        if (vectors && t.dtype == RF_BF16)
+            return conv_store<__nv_bfloat16>(t.data, at, v);
+    }
+    if constexpr (N % 4 == 0)
+        if (vectors)
+            return conv_store<float>(t.data, at, v);
 #pragma unroll
     for (int k = 0; k < N; k++)
-        if (c + k < c_end)
-            rf_store_from_float(out.y.data, out.y.dtype, to + k * out.y.c, v[k]);
+        if (k < n)
+            rf_store_from_float(t.data, t.dtype, at + k * t.c, v[k]);
 }
 
-// The same where out.vectors says so: N channels that all exist, y (and res) of type T.
-template <class T, int N>
-__device__ __forceinline__ void conv_store_vectors(const rf_cuda_conv_out &out, int64_t n,
-                                                   int32_t c, int64_t y, int64_t x, float (&v)[N])
+// Finishes and stores the sums of channels c, c + 1, ... < c_end of one pixel.
+template <int N>
+__device__ __forceinline__ void conv_output(const rf_cuda_conv_out &out, int64_t n, int32_t c,
+                                            int32_t c_end, int64_t y, int64_t x, float (&v)[N])
 {
     float r[N];
 #pragma unroll
     for (int k = 0; k < N; k++)
         r[k] = 0;
     if (out.res.data)
-        conv_load<T>(out.res.data, conv_offset(out.res, n, c, y, x), r);
+        conv_load_any(out.res, out.vectors, conv_offset(out.res, n, c, y, x), c_end - c, r);
     conv_finish(out, v, r);
-    conv_store<T>(out.y.data, conv_offset(out.y, n, c, y, x), v);
+    conv_store_any(out.y, out.vectors, conv_offset(out.y, n, c, y, x), c_end - c, v);
 }
 #endif

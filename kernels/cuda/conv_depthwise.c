@@ -19,7 +19,6 @@ typedef struct state {
 static bool can(const rf_kernel_desc *desc)
 {
     const rf_cuda_conv_node n = rf_cuda_conv_node_of(&desc->args);
-    /* `vectors` of all channels: n.group_oc is 1. */
     return rf_cuda_conv_plain(&n) && rf_cuda_conv_constant(&n) && n.group_ic == 1 &&
            n.group_oc == 1 && n.y->dtype == n.x->dtype && rf_tensor_is_nhwc(n.x) &&
            rf_tensor_is_nhwc(n.y) && rf_tensor_elements(n.x) > 0 &&

@@ -48,7 +48,7 @@ __device__ __forceinline__ void store(const rf_cuda_conv_direct_params &p, const
     float v[1] = {sum};
     if (p.bias)
         v[0] += rf_load_as_float(p.bias, p.bias_dtype, e.c * p.bias_stride);
-    conv_store_strided(p.out, e.n, e.c, p.oc, e.y, e.x, v);
+    conv_output(p.out, e.n, e.c, p.oc, e.y, e.x, v);
 }
 
 __global__ void conv_direct(const rf_cuda_conv_direct_params p)

@@ -5,7 +5,6 @@
 #include "kernels/cuda/conv_node.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "runtime/base/half.h"
 

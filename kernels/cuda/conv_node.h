@@ -38,7 +38,7 @@ rf_cuda_conv_image rf_cuda_conv_image_of(const rf_tensor *t);
 /* y, res, act of the node, `vectors` for channels in pieces of 16 bytes of y's dtype. The data
  * pointers are those of the tensors (NULL while planning; an absent res stays NULL). */
 rf_cuda_conv_out rf_cuda_conv_out_of(const rf_cuda_conv_node *node);
-/* The filter of conv2d; of a transposed convolution that of stride 1. */
+/* The filter of a conv2d node. */
 rf_cuda_conv_filter rf_cuda_conv_filter_of(const rf_cuda_conv_node *node);
 
 /* Element `offset` of a float tensor in host memory. */

@@ -5,7 +5,6 @@
 #include "kernels/cuda/conv_stem.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "kernels/cuda/conv_node.h"
 #include "kernels/cuda/rows.h"

@@ -10,7 +10,8 @@
 // threads share pixels, which makes 64-byte stores of halves. The tile is 32 pixels wide and 8 (32
 // and more output channels) to 32 high. RGB, 3x3, 32 channels: 7.5 KB of shared memory a block.
 //
-// @@PTXAS@@
+// ptxas 13.0, sm_90a: 116 registers, no spills, 2 blocks (16 warps) on an SM. RGB f32 to 32 halves
+// moves 12 * 1.33 + 64 bytes per pixel.
 #include "kernels/cuda/conv.cuh"
 #include "kernels/cuda/conv_stem.h"
 
@@ -54,20 +55,8 @@ __device__ __forceinline__ void sum_window(const rf_cuda_conv_stem_params &p, co
         }
 }
 
-__device__ __forceinline__ void store(const rf_cuda_conv_stem_params &p, int64_t n, int32_t o,
-                                      int32_t y, int32_t x, float (&v)[CHANNELS])
-{
-    if (!p.out.vectors)
-        conv_store_strided(p.out, n, o, p.oc, y, x, v);
-    else if (p.out.y.dtype == RF_F16)
-        conv_store_vectors<__half>(p.out, n, o, y, x, v);
-    else if (p.out.y.dtype == RF_BF16)
-        conv_store_vectors<__nv_bfloat16>(p.out, n, o, y, x, v);
-    else
-        conv_store_vectors<float>(p.out, n, o, y, x, v);
-}
-
-__global__ void __launch_bounds__(RF_CUDA_STEM_THREADS) conv_stem(const rf_cuda_conv_stem_params p)
+__global__ void __launch_bounds__(RF_CUDA_STEM_THREADS, 2)
+    conv_stem(const rf_cuda_conv_stem_params p)
 {
     const int32_t n_weights = p.ic * p.ay.taps * p.ax.taps * p.oc_padded;
     float *weights =
@@ -101,7 +90,7 @@ __global__ void __launch_bounds__(RF_CUDA_STEM_THREADS) conv_stem(const rf_cuda_
             const int32_t y = y0 + m[i] / WIDTH, x = x0 + m[i] % WIDTH;
             if (y >= p.ay.out || x >= p.ax.out)
                 continue;
-            store(p, image, o, y, x, sum[i]);
+            conv_output(p.out, image, o, p.oc, y, x, sum[i]);
         }
     }
 }

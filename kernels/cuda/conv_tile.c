@@ -23,6 +23,9 @@ enum {
     MAX_PHASES = 16
 };
 
+/* How a block has its weights: through a ring, or all of them, possibly for FEW_CHANNELS only. */
+typedef enum weight_mode { STREAM, RESIDENT, FEW } weight_mode;
+
 /* One launch: a window over all images, written to a view of y. */
 typedef struct launch {
     rf_cuda_conv_tile_params p;
@@ -99,13 +102,13 @@ static int64_t weight_bytes(const rf_cuda_conv_tile_params *p)
 }
 
 /* Sets the tile's shape for p->bm, p->bn; false if it does not fit into `shared` bytes. */
-static bool fit(launch *l, int64_t n_images, int32_t mode, size_t shared)
+static bool fit(launch *l, int64_t n_images, weight_mode mode, size_t shared)
 {
     rf_cuda_conv_tile_params *p = &l->p;
     const int64_t taps = (int64_t)p->ay.taps * p->ax.taps;
     p->log_tw = best_log_tw(p);
     const int64_t pixels = patch_pixels(p, p->log_tw), tiles = n_images * tiles_for(p, p->log_tw);
-    const bool stream = mode == RF_CUDA_CONV_STREAM;
+    const bool stream = mode == STREAM;
     /* A patch is overwritten when the steps of the one before it are done. */
     p->patches = 1 + (int32_t)(stream && taps ? div_up(RF_CUDA_CONV_AHEAD, taps) : 1);
     const int64_t bytes =
@@ -124,9 +127,9 @@ static bool fit(launch *l, int64_t n_images, int32_t mode, size_t shared)
 }
 
 /* A warp makes 64 pixels x 32 channels on tensor cores; else 32 x 64, 64 x 32 or (few) 128 x 4. */
-static unsigned threads_for(const rf_cuda_conv_tile_params *p, int32_t mode)
+static unsigned threads_for(const rf_cuda_conv_tile_params *p, weight_mode mode)
 {
-    return (unsigned)(mode == RF_CUDA_CONV_FEW ? p->bm / 128 : p->bm * p->bn / 2048) * 32;
+    return (unsigned)(mode == FEW ? p->bm / 128 : p->bm * p->bn / 2048) * 32;
 }
 
 static int32_t blocks_per_sm(const launch *l, const limits *d)
@@ -143,17 +146,17 @@ static int32_t block_channels(int32_t oc, bool mma)
 {
     const int32_t n128 = (int32_t)div_up(oc, 128) * 128, n64 = (int32_t)div_up(oc, 64) * 64;
     const int32_t n32 = (int32_t)div_up(oc, 32) * 32;
-    if (mma && n128 * 10 <= n64 * 11)
+    if (mma && n128 * 10 <= n64 * 11 && n128 * 10 <= n32 * 12)
         return 128;
     return n64 * 10 <= n32 * 12 ? 64 : 32;
 }
 
 /* The most pixels a block that fit and leave enough blocks for the device; else the fewest that
  * fit. */
-static bool choose_pixels(launch *l, int64_t n_images, int32_t mode, const limits *d)
+static bool choose_pixels(launch *l, int64_t n_images, weight_mode mode, const limits *d)
 {
     rf_cuda_conv_tile_params *p = &l->p;
-    const int32_t least = mode == RF_CUDA_CONV_FEW ? 128 : 64;
+    const int32_t least = mode == FEW ? 128 : 64;
     int32_t fits = 0;
     for (p->bm = 256; p->bm >= least; p->bm /= 2)
         if (fit(l, n_images, mode, d->shared)) {
@@ -205,27 +208,27 @@ static void set_channels(launch *l, const rf_cuda_conv_node *n, bool mma, int32_
     l->grid = (dim3){1, (unsigned)(n->groups * l->p.o_blocks), 1};
 }
 
-/* The mode, or -1 if nothing fits. */
-static int32_t choose_mode(launch *l, const rf_cuda_conv_node *n, int64_t n_images, const limits *d)
+/* Chooses mode and tile; false if nothing fits. */
+static bool choose_mode(launch *l, const rf_cuda_conv_node *n, int64_t n_images, const limits *d)
 {
     const bool mma = is_mma(n);
     set_channels(l, n, false, FEW_CHANNELS);
-    if (n->group_oc <= FEW_CHANNELS && choose_pixels(l, n_images, RF_CUDA_CONV_FEW, d))
-        return RF_CUDA_CONV_FEW;
+    l->entry = entries_for(n, false) + 1;
+    if (n->group_oc <= FEW_CHANNELS && choose_pixels(l, n_images, FEW, d))
+        return true;
     set_channels(l, n, mma, block_channels(n->group_oc, mma));
-    if (l->p.bn <= 64 && choose_pixels(l, n_images, RF_CUDA_CONV_RESIDENT, d) &&
-        resident_pays(l, d))
-        return RF_CUDA_CONV_RESIDENT;
-    return choose_pixels(l, n_images, RF_CUDA_CONV_STREAM, d) ? RF_CUDA_CONV_STREAM : -1;
+    l->entry = entries_for(n, mma) + 1;
+    if (mma && l->p.bn <= 64 && choose_pixels(l, n_images, RESIDENT, d) && resident_pays(l, d))
+        return true;
+    l->entry = entries_for(n, mma);
+    return choose_pixels(l, n_images, STREAM, d);
 }
 
 /* Chooses kernel, tile and grid for a launch whose axes, channels and outputs are set. */
 static bool choose(launch *l, const rf_cuda_conv_node *n, int64_t n_images, const limits *d)
 {
-    const int32_t mode = choose_mode(l, n, n_images, d);
-    if (mode < 0)
+    if (!choose_mode(l, n, n_images, d))
         return false;
-    l->entry = entries_for(n, l->mma) + mode;
     /* FMA kernels have vectors of f32, the others those of their dtype. */
     l->p.out.vectors = l->p.out.vectors && (l->mma || n->y->dtype == RF_F32);
     int64_t slots = (int64_t)blocks_per_sm(l, d) * d->sms / l->grid.y;

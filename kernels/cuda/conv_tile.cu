@@ -10,9 +10,9 @@
 // are persistent: they go through tiles blockIdx.x, + gridDim.x, ... and load the next tile's
 // pixels while they calculate. Weights come in the very order and bytes that a step needs.
 //
-//   STREAM    weights through a ring of 4 steps, 3 ahead; pixels through a ring of 2 to 4 chunks
-//   RESIDENT  all weights of the o block stay in shared memory (32 channels, 3x3: 18 KiB; 64: 72)
-//   FEW       resident, 4 output channels: the last layer of an image network
+//   stream    weights through a ring of 4 steps, 3 ahead; pixels through a ring of 2 to 4 chunks
+//   resident  all weights of the o block stay in shared memory (32 channels, 3x3: 18 KiB; 64: 72)
+//   few       resident, 4 output channels: the last layer of an image network
 //
 // Shared memory: a pixel's 64 bytes at a pitch of 80, so that 8 consecutive pixels (the rows of an
 // ldmatrix) lie in different banks, and all taps are offsets from one address per 16 pixels.
@@ -28,7 +28,14 @@
 // are exchanged within quads first, so that a lane has 8 channels of one pixel. Other layouts and
 // dtypes of y are stored element by element.
 //
-// @@PTXAS@@
+// ptxas 13.0, sm_90a, no spills (32 or 16 bytes of stack: conv_act's copy):
+//   mma stream    125 registers, up to 512 threads; 3x3 to 128 channels: 256 pixels x 128 in 84,608
+//                 bytes of shared memory, one block of 16 warps on an SM
+//   mma resident  123 registers, up to 256 threads; 3x3 32 -> 32: 256 pixels x 32 in 70,272 bytes,
+//                 3 blocks of 4 warps; 3x3 64 -> 64: 256 x 64 in 125,568 bytes, one of 8 warps
+//   fma           128 registers, 256 threads; few: 79 to 89 registers, 64 threads
+// Global bytes per output pixel, 3x3, C -> C halves, 16x16 tiles: 2 C * 1.27 in (border), 2 C out,
+// and streamed weights 18 C * C / 256.
 #include "kernels/cuda/conv.cuh"
 #include "kernels/cuda/conv_tile.h"
 
@@ -213,57 +220,73 @@ template <class T> struct MmaTile {
         }
     }
 
-    __device__ __forceinline__ void store_vectors(const Params &p, const Place &at,
-                                                  const Pixel &pixel, float (&v)[8])
+    // The residual of row(), from channels 8t.. of the lane's pixel.
+    __device__ __forceinline__ void load_res(const rf_cuda_conv_image &res, const Place &at,
+                                             const Pixel &pixel, int32_t c, float (&r)[8])
     {
-        const int32_t c = at.channel + n0 + threadIdx.x % 4 * 8;
-        const bool mine = pixel.inside && c < at.end;
-        const rf_cuda_conv_image &y = p.out.y, &res = p.out.res;
         uint32_t pairs[4] = {0, 0, 0, 0};
-        float r[8] = {0, 0, 0, 0, 0, 0, 0, 0};
-        if (res.data) {
-            if (mine) {
-                const uint4 raw =
-                    rf_load((const uint4 *)((const T *)res.data +
-                                            conv_offset(res, at.tile.image, c, pixel.y, pixel.x)));
-                memcpy(pairs, &raw, 16);
-            }
-            quad_transpose(pairs);
-#pragma unroll
-            for (int j = 0; j < 4; j++)
-                unpack2<T>(pairs[j], r[2 * j], r[2 * j + 1]);
+        if (pixel.inside && c < at.end) {
+            const uint4 raw =
+                rf_load((const uint4 *)((const T *)res.data +
+                                        conv_offset(res, at.tile.image, c, pixel.y, pixel.x)));
+            memcpy(pairs, &raw, 16);
         }
-        conv_finish(p.out, v, r);
+        quad_transpose(pairs);
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            unpack2<T>(pairs[j], r[2 * j], r[2 * j + 1]);
+    }
+
+    __device__ __forceinline__ void store_vectors(const rf_cuda_conv_image &y, const Place &at,
+                                                  const Pixel &pixel, int32_t c,
+                                                  const float (&v)[8])
+    {
+        uint32_t pairs[4];
 #pragma unroll
         for (int j = 0; j < 4; j++)
             pairs[j] = pack2<T>(v[2 * j], v[2 * j + 1]);
         quad_transpose(pairs);
-        if (mine)
+        if (pixel.inside && c < at.end)
             rf_store((uint4 *)((T *)y.data + conv_offset(y, at.tile.image, c, pixel.y, pixel.x)),
                      make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]));
     }
 
+    // Any strides and dtypes; a loop that stays one, because it is rare.
+    __device__ __forceinline__ void store_strided(const Params &p, const Place &at,
+                                                  const Pixel &pixel, int32_t c,
+                                                  const float (&v)[8])
+    {
+        float copy[8];
+#pragma unroll
+        for (int k = 0; k < 8; k++)
+            copy[k] = v[k];
+#pragma unroll 1
+        for (int k = 0; k < 8; k++) {
+            float one[1] = {copy[k]};
+            if (pixel.inside)
+                conv_output(p.out, at.tile.image, c + k / 2 * 8 + k % 2, at.end, pixel.y, pixel.x,
+                            one);
+        }
+    }
+
     __device__ __forceinline__ void store(const Params &p, const Place &at)
     {
-        const int32_t g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+        const int32_t g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, c = at.channel + n0;
 #pragma unroll
         for (int i = 0; i < 4; i++)
 #pragma unroll
             for (int half = 0; half < 2; half++) {
                 const Pixel pixel = pixel_at(p, at.tile, m0 + i * 16 + half * 8 + g);
-                float v[8];
+                float v[8], r[8] = {0, 0, 0, 0, 0, 0, 0, 0};
                 row(p, at, i, half, v);
-                if (p.out.vectors) {
-                    store_vectors(p, at, pixel, v);
+                if (!p.out.vectors) {
+                    store_strided(p, at, pixel, c + 2 * t, v);
                     continue;
                 }
-#pragma unroll
-                for (int j = 0; j < 4; j++) {
-                    float two[2] = {v[2 * j], v[2 * j + 1]};
-                    if (pixel.inside)
-                        conv_store_strided(p.out, at.tile.image, at.channel + n0 + 8 * j + 2 * t,
-                                           at.end, pixel.y, pixel.x, two);
-                }
+                if (p.out.res.data)
+                    load_res(p.out.res, at, pixel, c + 8 * t, r);
+                conv_finish(p.out, v, r);
+                store_vectors(p.out.y, at, pixel, c + 8 * t, v);
             }
     }
 };
@@ -359,10 +382,7 @@ template <class T, int G, int PX, int K> struct FmaTile {
             v[2] += bias.z;
             v[3] += bias.w;
         }
-        if (p.out.vectors)
-            conv_store_vectors<float>(p.out, at.tile.image, c, pixel.y, pixel.x, v);
-        else
-            conv_store_strided(p.out, at.tile.image, c, at.end, pixel.y, pixel.x, v);
+        conv_output(p.out, at.tile.image, c, at.end, pixel.y, pixel.x, v);
     }
 
     __device__ __forceinline__ void store(const Params &p, const Place &at)
@@ -478,24 +498,18 @@ template <class T> __global__ void __launch_bounds__(256, 2) fma_stream(const Pa
 {
     conv_tile<FmaTile<T, 2, 8, 2>, false>(p);
 }
-template <class T> __global__ void __launch_bounds__(256, 2) fma_resident(const Params p)
-{
-    conv_tile<FmaTile<T, 2, 8, 2>, true>(p);
-}
 template <class T> __global__ void __launch_bounds__(64, 8) fma_few(const Params p)
 {
     conv_tile<FmaTile<T, 1, 4, 4>, true>(p);
 }
 
-#define FMA_ENTRIES(text, T)                                                                       \
-    RF_ENTRY("conv_fma_" text, Params, fma_stream<T>),                                             \
-        RF_ENTRY("conv_fma_" text "_resident", Params, fma_resident<T>),                           \
-        RF_ENTRY("conv_fma_" text "_few", Params, fma_few<T>)
-
 extern "C" const rf_cuda_entry rf_cuda_conv_tile_entries[RF_CUDA_CONV_TILE_ENTRIES] = {
-    FMA_ENTRIES("f32", float),
-    FMA_ENTRIES("f16", __half),
-    FMA_ENTRIES("bf16", __nv_bfloat16),
+    RF_ENTRY("conv_fma_f32", Params, fma_stream<float>),
+    RF_ENTRY("conv_fma_f32_few", Params, fma_few<float>),
+    RF_ENTRY("conv_fma_f16", Params, fma_stream<__half>),
+    RF_ENTRY("conv_fma_f16_few", Params, fma_few<__half>),
+    RF_ENTRY("conv_fma_bf16", Params, fma_stream<__nv_bfloat16>),
+    RF_ENTRY("conv_fma_bf16_few", Params, fma_few<__nv_bfloat16>),
     RF_ENTRY("conv_mma_f16", Params, mma_stream<__half>),
     RF_ENTRY("conv_mma_f16_resident", Params, mma_resident<__half>),
     RF_ENTRY("conv_mma_bf16", Params, mma_stream<__nv_bfloat16>),

@@ -34,16 +34,15 @@ typedef struct rf_cuda_conv_tile_params {
     int32_t tiles_x, tiles_y, n_tiles;    /* n_tiles: of all images */
 } rf_cuda_conv_tile_params;
 
-/* Weights streamed, weights resident, resident for few output channels; f32 arithmetic for
- * each dtype of x, then tensor cores. */
-enum { RF_CUDA_CONV_STREAM, RF_CUDA_CONV_RESIDENT, RF_CUDA_CONV_FEW };
+/* f32 arithmetic for each dtype of x: weights streamed, few output channels; tensor cores: weights
+ * streamed, resident. */
 enum {
     RF_CUDA_CONV_FMA_F32 = 0,
-    RF_CUDA_CONV_FMA_F16 = 3,
-    RF_CUDA_CONV_FMA_BF16 = 6,
-    RF_CUDA_CONV_MMA_F16 = 9, /* no few */
-    RF_CUDA_CONV_MMA_BF16 = 11,
-    RF_CUDA_CONV_TILE_ENTRIES = 13
+    RF_CUDA_CONV_FMA_F16 = 2,
+    RF_CUDA_CONV_FMA_BF16 = 4,
+    RF_CUDA_CONV_MMA_F16 = 6,
+    RF_CUDA_CONV_MMA_BF16 = 8,
+    RF_CUDA_CONV_TILE_ENTRIES = 10
 };
 extern const rf_cuda_entry rf_cuda_conv_tile_entries[RF_CUDA_CONV_TILE_ENTRIES];
 
