@@ -7,7 +7,8 @@
  * its division) still fits into the time that 4 bytes per element take on an H200. The branch on
  * the kind stands outside of the loop over a step's elements.
  *
- * ptxas for sm_90a: the kernels of 8 elements use 40 (unary) and 48 (binary) registers.
+ * ptxas for sm_90a: the kernels of 8 elements use 47 (unary, and 32 bytes of stack for sin and cos of
+ * huge numbers) and 48 registers (binary): 5 blocks per SM.
  */
 #include "kernels/cuda/elementwise.h"
 
@@ -128,7 +129,7 @@ __device__ __forceinline__ void tail_offsets(const rf_cuda_nd &nd, int64_t i, in
         at[k] = (nd.elements * N + i) * (nd.strides[k][0] / N);
 }
 
-template <int N> __global__ void __launch_bounds__(256) unary(const rf_cuda_unary_params p)
+template <int N> __global__ void __launch_bounds__(256, 5) unary(const rf_cuda_unary_params p)
 {
     int64_t at[2];
     for (int64_t i = rf_thread_index(); i < p.nd.elements; i += rf_thread_step()) {

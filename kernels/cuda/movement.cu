@@ -51,7 +51,7 @@ __device__ __forceinline__ bool find(const rf_cuda_gather_params &p, int64_t i, 
     int64_t index = rf_load_integer(p.nd.data[2], p.nd.dtype[2], at[2]);
     bool inside = index >= -p.n && index < p.n;
     *to = at[0];
-    *from = at[1] + (index < 0 ? index + p.n : index) * p.step;
+    *from = inside ? at[1] + (index < 0 ? index + p.n : index) * p.step : 0;
     return inside;
 }
 

@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-enum { THREADS = 256 };
+enum { THREADS = 128 };
 
 typedef struct shuffled {
     const rf_tensor *fine, *coarse;
