@@ -321,9 +321,6 @@ const Slots &meet_at(const void *site, const char *function, unsigned mask, cons
     if (w.all != 0xffffffffu)
         fault(cudaErrorLaunchFailure, "%s in a warp of %d threads", function,
               __builtin_popcount(w.all));
-    if (w.exited)
-        fault(cudaErrorLaunchFailure, "%s in a warp whose lanes 0x%x have returned", function,
-              w.exited);
     if (w.at_warp && w.meeting != site)
         fault(cudaErrorLaunchFailure, "%s at another place than the %s where lanes 0x%x wait",
               function, w.function, w.at_warp);

@@ -45,8 +45,11 @@ PROBE(load16)
     if (t == 0)
         rf_store(p.data, rf_load((const float4 *)(p.data + p.n)).x);
 }
+/* Block n - 1024 later than the others. */
 PROBE(every_block_faults)
 {
+    for (int i = 0; i < 20000 && (int)blockIdx.x == p.n - 1024; i++)
+        rf_load(p.data + i % 64);
     rf_store(p.data + p.n + blockIdx.x, 1.0f);
 }
 
@@ -111,6 +114,16 @@ PROBE(async_no_barrier)
     rf_cp_wait<0>();
     rf_store(p.data + t, rf_shared_load(s + (t ^ 1) * 4));
 }
+PROBE(async_other_warp_reads)
+{
+    if (t < 32) {
+        rf_cp_async16(s + t * 4, p.data + t * 4);
+        rf_cp_commit();
+        rf_cp_wait<0>();
+    } else {
+        rf_store(p.data + t, rf_shared_load(s + (t - 32) * 4));
+    }
+}
 
 /* ---- races; `far` is in the other warp */
 PROBE(race_none)
@@ -150,6 +163,13 @@ PROBE(race_write_after_many_reads)
     __syncwarp();
     if (t == 5)
         rf_shared_store(s, v);
+}
+PROBE(race_last_reader_writes)
+{
+    if (t < 32)
+        rf_store(p.data + t, rf_shared_load(s));
+    if (t == 31)
+        rf_shared_store(s, 1.0f);
 }
 PROBE(race_same_value)
 {
@@ -287,10 +307,12 @@ extern "C" const rf_cuda_entry probe_entries[] = {
     PROBE_ENTRY(async_never_waited),
     PROBE_ENTRY(async_twice),
     PROBE_ENTRY(async_no_barrier),
+    PROBE_ENTRY(async_other_warp_reads),
     PROBE_ENTRY(race_none),
     PROBE_ENTRY(race_read_after_write),
     PROBE_ENTRY(race_write_after_read),
     PROBE_ENTRY(race_write_after_many_reads),
+    PROBE_ENTRY(race_last_reader_writes),
     PROBE_ENTRY(race_same_value),
     PROBE_ENTRY(race_in_warp),
     PROBE_ENTRY(race_write_after_read_in_warp),
