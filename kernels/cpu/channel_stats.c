@@ -64,7 +64,7 @@ static inline __attribute__((always_inline)) void reduce_group(const void *x, co
 #pragma GCC unroll 8
     for (int p = 0; p < n; p++)
         s[p] = (vf){0}, m[p] = vset1(-__builtin_inff());
-    for (int64_t k = 0; k < c; k += VL) {
+    for (int64_t k = 0; k + VL <= c; k += VL) {
         vf g = {0};
 #pragma GCC unroll 8
         for (int p = 0; p < n; p++) {
@@ -80,6 +80,32 @@ static inline __attribute__((always_inline)) void reduce_group(const void *x, co
         }
         vstore(global + k, vload(global + k) + g);
     }
+}
+
+/* The last channels of n pixels where they are no whole vector: lanes beyond are 0 in a sum and the
+ * least in a maximum. */
+static inline __attribute__((always_inline)) void reduce_rest(const void *x, const void *y,
+                                                              void *sum, int64_t at, int64_t c,
+                                                              int n, bool bf16, float *global,
+                                                              vf *s, vf *m)
+{
+    const int rest = (int)(c % VL);
+    const vi inside = vlanes() < rest;
+    const vf least = vset1(-__builtin_inff());
+    vf g = {0};
+    global += c - rest;
+    at += c - rest;
+    for (int p = 0; p < n; p++, at += c) {
+        vf v = vload_part_as(x, at, bf16, rest);
+        if (y) {
+            v += vload_part_as(y, at, bf16, rest);
+            vstore_part_as(sum, at, bf16, v, rest);
+        }
+        g += v;
+        s[p] += v;
+        m[p] = vmax(m[p], vselect(inside, v, least));
+    }
+    vstore_part(global, vload_part(global, rest) + g, rest);
 }
 
 /* Writes n values of channel ch of the map, from pixel (b, row, col) on. */
@@ -117,6 +143,8 @@ static inline __attribute__((always_inline)) void reduce_row(const stats_run *ru
         } else
             for (int p = 0; p < n; p++)
                 reduce_group(x, y, sum, at + p * run->c, run->c, 1, bf16, global, s + p, m + p);
+        if (run->c % VL)
+            reduce_rest(x, y, sum, at, run->c, n, bf16, global, s, m);
         vf mean = sum_each(s) / vset1((float)run->c);
         put_map(map, row / run->h, 0, row % run->h, j, mean, n);
         put_map(map, row / run->h, 1, row % run->h, j, max_each(m), n);
@@ -168,8 +196,7 @@ static bool stats_can(const rf_kernel_desc *desc)
 {
     const rf_op_args *args = &desc->args;
     const rf_tensor *x = args->in[0], *y = args->n_in > 1 ? args->in[1] : NULL;
-    if ((x->dtype != RF_F32 && x->dtype != RF_BF16) || !rf_tensor_is_nhwc(x) || x->dims[1] % VL ||
-        !x->dims[1])
+    if ((x->dtype != RF_F32 && x->dtype != RF_BF16) || !rf_tensor_is_nhwc(x) || !x->dims[1])
         return false;
     for (int i = 0; i < 2; i++)
         if (args->out[i]->dtype != RF_F32 && args->out[i]->dtype != RF_BF16)
@@ -187,7 +214,7 @@ static size_t stats_scratch(const rf_kernel_desc *desc)
 static const rf_kernel channel_stats = {
     .op = RF_OP_CHANNEL_STATS,
     .name = "channel_stats",
-    .why = "one pass, NHWC, whole vectors of channels",
+    .why = "one pass, NHWC",
     .can = stats_can,
     .scratch = stats_scratch,
     .run = stats_run_all,

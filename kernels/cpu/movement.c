@@ -4,7 +4,6 @@
  * element) and one or a few strided copies: the speed is copy.c's.
  */
 #include "kernels/cpu/nd.h"
-#include "runtime/base/half.h"
 #include "runtime/core/shape/normal.h"
 
 #include <string.h>
@@ -198,20 +197,44 @@ static rf_status run_unshuffle(const rf_kernel_call *call, rf_error *err)
 /* --- pad ----------------------------------------------------------------------------------------
  */
 
-static bool can_pad(const rf_kernel_desc *desc)
+/* A reflection beside a cut may show what was cut off, and a cut may take more than there is: then
+ * everything is padded first, in scratch, and cut afterwards. */
+static bool cuts_last(const rf_pad_attrs *attrs, const rf_tensor *x)
 {
-    const rf_pad_attrs *attrs = &desc->args.attrs->pad;
     rf_normal_padding pad;
-    rf_normal_pad(attrs, desc->args.in[0], &pad);
-    for (int i = 0; i < desc->args.in[0]->rank; i++) {
+    rf_normal_pad(attrs, x, &pad);
+    for (int i = 0; i < x->rank; i++) {
         int64_t begin = pad.begin[i] < 0 ? -pad.begin[i] : 0;
         int64_t end = pad.end[i] < 0 ? -pad.end[i] : 0;
-        /* A reflection beside a cut may show what was cut off. */
-        if (begin + end > (attrs->mode == RF_PAD_ZEROS ? desc->args.in[0]->dims[i] : 0))
-            return false;
+        if (begin + end > (attrs->mode == RF_PAD_ZEROS ? x->dims[i] : 0))
+            return true;
     }
-    bool value = rf_cpu_is_float(desc->args.out[0]->dtype) || attrs->value == 0;
-    return can_copy(desc) && (attrs->mode != RF_PAD_ZEROS || value);
+    return false;
+}
+
+/* Only what is added: the shape before anything is cut, in y's dtype. */
+static rf_tensor padded_whole(const rf_tensor *x, rf_dtype dtype, rf_normal_padding *pad)
+{
+    rf_tensor whole = *x;
+    whole.dtype = dtype;
+    for (int i = 0; i < x->rank; i++) {
+        pad->begin[i] = pad->begin[i] > 0 ? pad->begin[i] : 0;
+        pad->end[i] = pad->end[i] > 0 ? pad->end[i] : 0;
+        whole.dims[i] += pad->begin[i] + pad->end[i];
+    }
+    rf_tensor_set_contiguous(&whole);
+    return whole;
+}
+
+static size_t pad_scratch(const rf_kernel_desc *desc)
+{
+    const rf_tensor *x = desc->args.in[0];
+    rf_normal_padding pad;
+    if (!cuts_last(&desc->args.attrs->pad, x))
+        return 0;
+    rf_normal_pad(&desc->args.attrs->pad, x, &pad);
+    rf_tensor whole = padded_whole(x, desc->args.out[0]->dtype, &pad);
+    return rf_tensor_bytes(&whole);
 }
 
 /* Negative padding cuts: takes it off x. */
@@ -229,11 +252,11 @@ static void cut(rf_tensor *x, rf_normal_padding *pad)
 
 /* The border at index `i` of dim d: all of y along the dims before d, which are complete, and what
  * x fills along those after it. `n` > 1 only for a constant. */
-static void pad_border(const rf_kernel_call *call, const rf_tensor *x, const rf_normal_padding *pad,
-                       int d, int64_t i, int64_t n)
+static void pad_border(const rf_kernel_call *call, const rf_tensor *y, const rf_tensor *x,
+                       const rf_normal_padding *pad, int d, int64_t i, int64_t n)
 {
     const rf_pad_attrs *attrs = &call->args.attrs->pad;
-    rf_tensor to = *call->args.out[0], from;
+    rf_tensor to = *y, from;
     to.data = at(&to, d, i);
     to.dims[d] = n;
     for (int k = d + 1; k < to.rank; k++) {
@@ -241,14 +264,11 @@ static void pad_border(const rf_kernel_call *call, const rf_tensor *x, const rf_
         to.dims[k] = x->dims[k];
     }
     from = to;
-    double zero = 0; /* enough bytes for any dtype */
-    float value = (float)attrs->value;
-    uint16_t value_bf16 = rf_f32_to_bf16(value);
+    uint64_t value; /* enough bytes for any dtype */
     if (attrs->mode == RF_PAD_ZEROS) {
+        rf_cpu_narrow_double(&value, to.dtype, &attrs->value, 1);
         memset(from.strides, 0, sizeof from.strides);
-        from.data = to.dtype == RF_F32    ? (void *)&value
-                    : to.dtype == RF_BF16 ? (void *)&value_bf16
-                                          : (void *)&zero;
+        from.data = &value;
     } else {
         int64_t source = rf_normal_padded(attrs->mode, i - pad->begin[d], x->dims[d]);
         from.data = at(&to, d, source + pad->begin[d] - i);
@@ -256,33 +276,52 @@ static void pad_border(const rf_kernel_call *call, const rf_tensor *x, const rf_
     rf_cpu_copy_tensor(call->n_threads, &to, &from);
 }
 
-static rf_status run_pad(const rf_kernel_call *call, rf_error *err)
+/* y = x with borders; nothing is cut. */
+static void pad_all(const rf_kernel_call *call, const rf_tensor *y, const rf_tensor *x,
+                    const rf_normal_padding *pad)
 {
-    (void)err;
-    const rf_tensor *y = call->args.out[0];
-    rf_tensor left = *call->args.in[0], *x = &left;
-    rf_normal_padding pad;
-    rf_normal_pad(&call->args.attrs->pad, x, &pad);
-    cut(x, &pad);
     rf_tensor inside = *y;
     for (int d = 0; d < y->rank; d++) {
-        inside.data = at(&inside, d, pad.begin[d]);
+        inside.data = at(&inside, d, pad->begin[d]);
         inside.dims[d] = x->dims[d];
     }
     rf_cpu_copy_tensor(call->n_threads, &inside, x);
     bool whole = call->args.attrs->pad.mode == RF_PAD_ZEROS;
     for (int d = 0; d < y->rank; d++) {
-        int64_t end = pad.begin[d] + x->dims[d];
+        int64_t end = pad->begin[d] + x->dims[d];
         if (whole) {
-            pad_border(call, x, &pad, d, 0, pad.begin[d]);
-            pad_border(call, x, &pad, d, end, pad.end[d]);
+            pad_border(call, y, x, pad, d, 0, pad->begin[d]);
+            pad_border(call, y, x, pad, d, end, pad->end[d]);
             continue;
         }
-        for (int64_t i = 0; i < pad.begin[d]; i++)
-            pad_border(call, x, &pad, d, i, 1);
+        for (int64_t i = 0; i < pad->begin[d]; i++)
+            pad_border(call, y, x, pad, d, i, 1);
         for (int64_t i = end; i < y->dims[d]; i++)
-            pad_border(call, x, &pad, d, i, 1);
+            pad_border(call, y, x, pad, d, i, 1);
     }
+}
+
+static rf_status run_pad(const rf_kernel_call *call, rf_error *err)
+{
+    (void)err;
+    const rf_tensor *y = call->args.out[0];
+    rf_tensor x = *call->args.in[0];
+    rf_normal_padding pad;
+    rf_normal_pad(&call->args.attrs->pad, &x, &pad);
+    if (!cuts_last(&call->args.attrs->pad, &x)) {
+        cut(&x, &pad);
+        pad_all(call, y, &x, &pad);
+        return RF_OK;
+    }
+    rf_normal_padding added = pad;
+    rf_tensor whole = padded_whole(&x, y->dtype, &added), part = whole;
+    part.data = whole.data = call->scratch;
+    pad_all(call, &whole, &x, &added);
+    for (int d = 0; d < y->rank; d++) {
+        part.data = at(&part, d, pad.begin[d] < 0 ? -pad.begin[d] : 0);
+        part.dims[d] = y->dims[d];
+    }
+    rf_cpu_copy_tensor(call->n_threads, y, &part);
     return RF_OK;
 }
 
@@ -352,7 +391,7 @@ ROW(split_row, RF_OP_SPLIT, can_copy_all_out, run_split)
 ROW(reshape_row, RF_OP_RESHAPE, can_copy, run_reshape, .scratch = reshape_scratch)
 ROW(shuffle_row, RF_OP_PIXEL_SHUFFLE, can_copy, run_shuffle)
 ROW(unshuffle_row, RF_OP_PIXEL_UNSHUFFLE, can_copy, run_unshuffle)
-ROW(pad_row, RF_OP_PAD, can_pad, run_pad)
+ROW(pad_row, RF_OP_PAD, can_copy, run_pad, .scratch = pad_scratch)
 ROW(gather_row, RF_OP_GATHER, can_gather, run_gather)
 
 const rf_kernel *const RF_CPU_ROWS(movement)[] = {

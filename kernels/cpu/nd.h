@@ -47,6 +47,7 @@ static inline void *rf_nd_at(const void *base, int64_t element, size_t element_b
 #define rf_nd_store RF_ISA(rf_nd_store)
 #define rf_cpu_map RF_ISA(rf_cpu_map)
 #define rf_cpu_map_act RF_ISA(rf_cpu_map_act)
+#define rf_cpu_narrow_double RF_ISA(rf_cpu_narrow_double)
 #define rf_cpu_can_copy RF_ISA(rf_cpu_can_copy)
 #define rf_cpu_copy RF_ISA(rf_cpu_copy)
 #define rf_cpu_copy_tensor RF_ISA(rf_cpu_copy_tensor)
@@ -72,6 +73,10 @@ void rf_cpu_map(int n_threads, rf_map_fn *fn, const void *ctx, const rf_tensor *
                 const rf_tensor *const *in, int n_in);
 /* y = act(y) for n dense floats. */
 void rf_cpu_map_act(rf_act act, double alpha, double beta, float *y, int64_t n);
+
+/* n doubles to dense elements of any dtype: floats round, integers truncate and saturate, NaN is 0
+ * there (cast.c). */
+void rf_cpu_narrow_double(void *p, rf_dtype to, const double *in, int64_t n);
 
 /* Same dtype (any), or f32 <-> bf16. */
 bool rf_cpu_can_copy(rf_dtype to, rf_dtype from);

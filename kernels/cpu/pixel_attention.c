@@ -15,10 +15,13 @@
  * bf16 images on AVX512-BF16: the ring holds pairs (r, s) and the weights are pairs (w0, w1), so
  * one vdpbf16ps does both halves of a tap: 49 instructions per vector instead of 98. s and w are
  * rounded to bf16 there, sums stay f32.
+ *
+ * Channels that are no whole vector at the end are loaded and stored in part; their weights have
+ * zeros in the other lanes.
  */
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/pack.h"
-#include "kernels/cpu/vec.h"
+#include "kernels/cpu/vecmath.h"
 #include "runtime/base/half.h"
 
 enum {
@@ -32,8 +35,8 @@ enum {
 typedef enum form { FORM_F32, FORM_BF16, FORM_DOT } form;
 
 typedef struct pa_state {
-    rf_cpu_pack
-        pack; /* [C / VL][k * k][2][VL] floats, or [..][VL] pairs; then sum(w1) of each channel */
+    rf_cpu_pack pack; /* [vectors of C][k * k][2][VL] floats, or [..][VL] pairs; then sum(w1) of
+                         each channel */
     int k;
     float sa_b, sa_w[2 * K_MAX * K_MAX];
 } pa_state;
@@ -44,10 +47,16 @@ typedef struct pa_run {
     form form;
     int radius;
     int64_t n, c, h, w, pitch;
-    float *init; /* [n][c]: bias + ca * sum(w1) */
+    int64_t lanes; /* c in whole vectors */
+    float *init;   /* [n][lanes]: bias + ca * sum(w1) */
     float *mean, *max,
         *s; /* [n * h][pitch], columns padded by reflection; FORM_DOT: s holds bf16 << 16 */
 } pa_run;
+
+static inline int64_t whole_vectors(int64_t channels)
+{
+    return (channels + VL - 1) / VL * VL;
+}
 
 static inline int64_t reflect(int64_t i, int64_t n)
 {
@@ -119,10 +128,17 @@ static void make_s_row(const pa_run *run, int64_t row)
 /* --- blocks of N pixels x VL channels ----------------------------------------------------------
  */
 
+/* The first `lanes` channels of a vector, VL (a constant in the callers that matter) or fewer. */
+static inline __attribute__((always_inline)) vf load_lanes(const void *p, int64_t i, bool bf16,
+                                                           int lanes)
+{
+    return lanes == VL ? vload_as(p, i, bf16) : vload_part_as(p, i, bf16, lanes);
+}
+
 /* Columns col - radius ... of one row of r into a ring row, from channel c0 on. */
 static inline __attribute__((always_inline)) void fill_row(const pa_run *run, form form,
                                                            int64_t row, int64_t col, int64_t c0,
-                                                           const float *s, float *out)
+                                                           int lanes, const float *s, float *out)
 {
     const int n = N + 2 * run->radius;
     const char *r = run->call->args.in[0]->data;
@@ -135,16 +151,15 @@ static inline __attribute__((always_inline)) void fill_row(const pa_run *run, fo
             int64_t x = reflect(col + p - run->radius, run->w);
             in = r + (x < 0 || x >= run->w ? 0 : x) * step; /* of no use if so far outside */
         }
-        if (form == FORM_F32)
-            vstore(out, vload((const float *)in));
-        else if (form == FORM_BF16)
-            vstore(out, vload_bf16((const uint16_t *)in));
-        else {
-            uint32_t s_bits;
-            memcpy(&s_bits, s + p, sizeof s_bits);
-            vu pair = __builtin_convertvector(*(const vh_unaligned *)in, vu) | s_bits;
-            vstore(out, (vf)pair);
+        if (form != FORM_DOT) {
+            vstore(out, load_lanes(in, 0, form != FORM_F32, lanes));
+            continue;
         }
+        uint32_t s_bits;
+        memcpy(&s_bits, s + p, sizeof s_bits);
+        vu bits = lanes == VL ? __builtin_convertvector(*(const vh_unaligned *)in, vu)
+                              : (vu)vload_bf16_part((const uint16_t *)in, lanes) >> 16;
+        vstore(out, (vf)(bits | s_bits));
     }
 }
 
@@ -233,80 +248,52 @@ static block_fn *const blocks_fma[] = {block_fma_1, block_fma_3, block_fma_5, bl
 static block_fn *const blocks_dot[] = {block_dot_1, block_dot_3, block_dot_5, block_dot_7};
 #endif
 
-static inline vf reciprocal(vf x)
-{
-#if VL ==                                                                                          \
-    16 /* a division takes 16 cycles on most machines; one Newton step makes rcp14 exact enough */
-    vf q = (vf)_mm512_rcp14_ps((__m512)x);
-    return q * (2.0f - x * q);
-#else
-    return 1.0f / x;
-#endif
-}
-
-/* 1 / (1 + e^-x), absolute error below 2e-7. -x log2(e) is split into an integer, which goes to the
- * exponent bits, and a fraction, for which 2^f is a minimax polynomial. */
-static inline vf sigmoid(vf x)
-{
-    const vf magic = vset1(12582912.0f);            /* 1.5 * 2^23: adding it rounds to an integer */
-    x = vmax(vset1(-87.0f), vmin(vset1(87.0f), x)); /* this order keeps NaN */
-    vf n = x * -1.44269504f + magic;
-    vi exponent = (vi)n << 23;
-    n -= magic;
-    vf f = x * -1.44269504f - n;
-    vf e = 0.00132647f * f + 0.009671534f;
-    e = e * f + 0.05550734f;
-    e = e * f + 0.24022242f;
-    e = e * f + 0.693147f;
-    e = e * f + 1.0f;
-    return reciprocal((vf)((vi)e + exponent) + 1.0f);
-}
-
-/* The same for 0 <= x <= 1, error below 7e-8: an odd minimax polynomial about (0, 1/2). */
-static inline vf sigmoid_of_unit(vf x)
-{
-    vf u = x * x, q = -0.00016942373f * u + 0.002053929f;
-    q = q * u - 0.02082541f;
-    q = q * u + 0.24999942f;
-    return q * x + 0.5f;
-}
-
-static inline void store_bf16(uint16_t *p, vf v, form form)
+static inline __attribute__((always_inline)) void store_bf16(uint16_t *p, vf v, form form,
+                                                             int lanes)
 {
 #if VL == 16
     if (form == FORM_DOT) { /* where vdpbf16ps is, there is its conversion; tiny values become 0 */
         __m256i h;
         __asm__("vcvtneps2bf16 %1, %0" : "=v"(h) : "v"(v));
-        _mm256_storeu_si256((__m256i *)p, h);
+        if (lanes == VL)
+            _mm256_storeu_si256((__m256i *)p, h);
+        else
+            _mm256_mask_storeu_epi16(p, (__mmask16)((1u << lanes) - 1), h);
         return;
     }
 #endif
     (void)form;
-    vstore_bf16(p, v);
+    if (lanes == VL)
+        vstore_bf16(p, v);
+    else
+        vstore_bf16_part(p, v, lanes);
 }
 
 /* n finished pixels from element `at` on; r: their values in the ring. */
-static inline __attribute__((always_inline)) void
-finish(const pa_run *run, form form, bool mix, int64_t at, int n, const float *r, const vf *acc)
+static inline __attribute__((always_inline)) void finish(const pa_run *run, form form, bool mix,
+                                                         int64_t at, int n, int lanes,
+                                                         const float *r, const vf *acc)
 {
     const rf_op_args *args = &run->call->args;
     const void *x = args->in[7]->data, *y = mix ? args->in[8]->data : NULL;
     void *out = args->out[0]->data;
     for (int p = 0; p < n; p++, at += run->c, r += VL) {
-        vf g = sigmoid(acc[p]), rv = vload(r);
+        vf g = vsigmoid_fast(acc[p]), rv = vload(r);
         if (form == FORM_DOT)
             rv = (vf)((vu)rv << 16);
-        vf xv = vload_as(x, at, form != FORM_F32);
+        vf xv = load_lanes(x, at, form != FORM_F32, lanes);
         vf v = rv * g + xv;
         if (mix) {
-            vf yv = vload_as(y, at, form != FORM_F32);
-            g = sigmoid_of_unit(g);
+            vf yv = load_lanes(y, at, form != FORM_F32, lanes);
+            g = vsigmoid_of_unit(g);
             v = rv + g * xv + (1.0f - g) * yv;
         }
-        if (form == FORM_F32)
+        if (form != FORM_F32)
+            store_bf16((uint16_t *)out + at, v, form, lanes);
+        else if (lanes == VL)
             vstore((float *)out + at, v);
         else
-            store_bf16((uint16_t *)out + at, v, form);
+            vstore_part((float *)out + at, v, lanes);
     }
 }
 
@@ -333,10 +320,10 @@ static inline void prefetch_next(const pa_run *run, form form, bool mix, int64_t
                  run->w - col < N + run->radius ? run->w - col : N + run->radius);
 }
 
-/* Rows [y0, y1) of image b, columns [col, col + N), channels [c0, c0 + VL). */
-static inline __attribute__((always_inline)) void strip(const pa_run *run, form form, bool mix,
-                                                        int64_t b, int64_t y0, int64_t y1,
-                                                        int64_t col, int64_t c0)
+/* Rows [y0, y1) of image b, columns [col, col + N), channels [c0, c0 + lanes). */
+static inline __attribute__((always_inline)) void strip_of(const pa_run *run, form form, bool mix,
+                                                           int64_t b, int64_t y0, int64_t y1,
+                                                           int64_t col, int64_t c0, int lanes)
 {
     float ring[RING][(N + K_MAX - 1) * VL] __attribute__((aligned(64)));
     const int k = run->state->k, radius = run->radius;
@@ -347,11 +334,11 @@ static inline __attribute__((always_inline)) void strip(const pa_run *run, form 
     block_fn *block = blocks_fma[radius];
 #endif
     const float *r[K_MAX], *s[K_MAX];
-    vf init = vload(run->init + b * run->c + c0), acc[N];
+    vf init = vload(run->init + b * run->lanes + c0), acc[N];
     int n = run->w - col < N ? (int)(run->w - col) : N;
     for (int64_t y = y0 - 2 * radius; y < y1; y++) {
         int64_t row = b * run->h + reflect(y + radius, run->h); /* the lowest row that y needs */
-        fill_row(run, form, row, col, c0, run->s + row * run->pitch + col,
+        fill_row(run, form, row, col, c0, lanes, run->s + row * run->pitch + col,
                  ring[(y - y0 + 2 * radius) % RING]);
         if (y < y0)
             continue;
@@ -363,8 +350,18 @@ static inline __attribute__((always_inline)) void strip(const pa_run *run, form 
             prefetch_next(run, form, mix, b, y, col, c0, n);
         block(r, s, w, init, acc);
         int64_t at = ((b * run->h + y) * run->w + col) * run->c + c0;
-        finish(run, form, mix, at, n, r[radius] + radius * VL, acc);
+        finish(run, form, mix, at, n, lanes, r[radius] + radius * VL, acc);
     }
+}
+
+static inline __attribute__((always_inline)) void strip(const pa_run *run, form form, bool mix,
+                                                        int64_t b, int64_t y0, int64_t y1,
+                                                        int64_t col, int64_t c0)
+{
+    if (c0 + VL <= run->c)
+        strip_of(run, form, mix, b, y0, y1, col, c0, VL);
+    else
+        strip_of(run, form, mix, b, y0, y1, col, c0, (int)(run->c - c0));
 }
 
 static void do_strip(const pa_run *run, int64_t index)
@@ -421,7 +418,9 @@ static rf_status pack_weights(void *ctx, void *dst, rf_error *err)
     (void)err;
     const pack_ctx *p = ctx;
     int64_t c = p->w->dims[0], taps = p->w->dims[2] * p->w->dims[3];
-    float *sums = (float *)dst + c * taps * (p->dot ? 1 : 2);
+    float *sums = (float *)dst + whole_vectors(c) * taps * (p->dot ? 1 : 2);
+    if (c % VL) /* the lanes that no channel has */
+        memset(dst, 0, (size_t)((char *)(sums + whole_vectors(c)) - (char *)dst));
     for (int64_t i = 0; i < c; i++) {
         double sum = 0;
         for (int64_t t = 0; t < taps; t++) {
@@ -450,7 +449,7 @@ static rf_status prepare(const rf_kernel_desc *desc, bool dot, void **out_state,
     int64_t c = pa_w->dims[0], taps = pa_w->dims[2] * pa_w->dims[3];
     pa_state *state;
     RF_TRY(rf_alloc_array(desc->env, 1, sizeof *state, &state, err));
-    size_t bytes = (size_t)(c * taps * (dot ? 1 : 2) + c) * sizeof(float);
+    size_t bytes = (size_t)(whole_vectors(c) * (taps * (dot ? 1 : 2) + 1)) * sizeof(float);
     pack_ctx ctx = {pa_w, dot};
     rf_status status =
         rf_cpu_pack_get(desc, pa_w->data, TAGS[dot], bytes, pack_weights, &ctx, &state->pack, err);
@@ -488,7 +487,7 @@ static size_t scratch(const rf_kernel_desc *desc)
 {
     const rf_tensor *r = desc->args.in[0];
     int64_t plane = r->dims[0] * r->dims[2] * plane_pitch(r->dims[3]);
-    return (size_t)(3 * plane + r->dims[0] * r->dims[1]) * sizeof(float);
+    return (size_t)(3 * plane + r->dims[0] * whole_vectors(r->dims[1])) * sizeof(float);
 }
 
 static rf_status run_form(const rf_kernel_call *call, form form)
@@ -498,16 +497,20 @@ static rf_status run_form(const rf_kernel_call *call, form form)
     pa_run run = {.call = call, .state = state, .form = form, .radius = state->k / 2};
     run.n = r->dims[0], run.c = r->dims[1], run.h = r->dims[2], run.w = r->dims[3];
     run.pitch = plane_pitch(run.w);
+    run.lanes = whole_vectors(run.c);
     int64_t plane = run.n * run.h * run.pitch, taps = (int64_t)state->k * state->k;
     run.mean = call->scratch;
     run.max = run.mean + plane;
     run.s = run.max + plane;
     run.init = run.s + plane;
-    const float *sums = (const float *)state->pack.data + run.c * taps * (form == FORM_DOT ? 1 : 2);
+    const float *sums =
+        (const float *)state->pack.data + run.lanes * taps * (form == FORM_DOT ? 1 : 2);
     for (int64_t b = 0; b < run.n; b++)
-        for (int64_t c = 0; c < run.c; c++)
-            run.init[b * run.c + c] =
-                get(bias, c) + get(ca, b * ca->strides[0] + c * ca->strides[1]) * sums[c];
+        for (int64_t c = 0; c < run.lanes; c++)
+            run.init[b * run.lanes + c] =
+                c < run.c
+                    ? get(bias, c) + get(ca, b * ca->strides[0] + c * ca->strides[1]) * sums[c]
+                    : 0;
     rf_parallel(call->n_threads, run_thread, &run);
     return RF_OK;
 }
@@ -533,7 +536,7 @@ static bool can(const rf_kernel_desc *desc)
     const rf_op_args *args = &desc->args;
     const rf_tensor *r = args->in[0], *out = args->out[0];
     int64_t k = args->in[3]->dims[2];
-    if (!is_small_float(r) || !rf_tensor_is_nhwc(r) || r->dims[1] % VL || !r->dims[1])
+    if (!is_small_float(r) || !rf_tensor_is_nhwc(r) || !r->dims[1])
         return false;
     if (k > K_MAX || k % 2 == 0 || args->in[3]->dims[3] != k || args->in[5]->dims[2] != k ||
         args->in[5]->dims[3] != k || r->dims[2] <= k / 2 || r->dims[3] <= k / 2)

@@ -166,4 +166,43 @@ static inline vf vmish(vf x)
     vf e = vexp(vmin(vset1(30.0f), x)), q = e * (e + 2.0f);
     return x * (q / (q + 2.0f));
 }
+
+/* A division takes 16 cycles on most machines with AVX512; one Newton step makes rcp14 exact enough
+ * for gates. */
+static inline vf vreciprocal_fast(vf x)
+{
+#if VL == 16
+    vf q = (vf)_mm512_rcp14_ps((__m512)x);
+    return q * (2.0f - x * q);
+#else
+    return 1.0f / x;
+#endif
+}
+
+/* For gates: 1 / (1 + e^-x), absolute error below 2e-7. -x log2(e) is split into an integer, which
+ * goes to the exponent bits, and a fraction, for which 2^f is a minimax polynomial. */
+static inline vf vsigmoid_fast(vf x)
+{
+    const vf magic = vset1(12582912.0f);            /* 1.5 * 2^23: adding it rounds to an integer */
+    x = vmax(vset1(-87.0f), vmin(vset1(87.0f), x)); /* this order keeps NaN */
+    vf n = x * -1.44269504f + magic;
+    vi exponent = (vi)n << 23;
+    n -= magic;
+    vf f = x * -1.44269504f - n;
+    vf e = 0.00132647f * f + 0.009671534f;
+    e = e * f + 0.05550734f;
+    e = e * f + 0.24022242f;
+    e = e * f + 0.693147f;
+    e = e * f + 1.0f;
+    return vreciprocal_fast((vf)((vi)e + exponent) + 1.0f);
+}
+
+/* The same for 0 <= x <= 1, error below 7e-8: an odd minimax polynomial about (0, 1/2). */
+static inline vf vsigmoid_of_unit(vf x)
+{
+    vf u = x * x, q = -0.00016942373f * u + 0.002053929f;
+    q = q * u - 0.02082541f;
+    q = q * u + 0.24999942f;
+    return q * x + 0.5f;
+}
 #endif

@@ -311,7 +311,7 @@ typedef struct pack_ctx {
     const rf_tensor *w;
     int32_t n_threads;
     bool half;
-    float scale; /* f16 only: a power of two that brings the filters into its range */
+    double scale; /* a power of two that brings the filters into the range of f16; f32: 1 */
     void *dst;
 } pack_ctx;
 
@@ -335,10 +335,10 @@ static inline void put_filters(const pack_ctx *p, const double *u, int64_t at)
 {
     float row[GEMM_NB];
     for (int j = 0; j < GEMM_NB; j++)
-        row[j] = (float)u[j];
+        row[j] = (float)(u[j] * p->scale);
 #if HAVE_F16
     for (int j = 0; p->half && j < GEMM_NB; j += VL)
-        vstore_f16((uint16_t *)p->dst + at + j, vload(row + j) * p->scale);
+        vstore_f16((uint16_t *)p->dst + at + j, vload(row + j));
 #endif
     if (!p->half)
         memcpy((float *)p->dst + at, row, sizeof row);
@@ -375,20 +375,20 @@ static void pack_channels(void *ctx, int64_t begin, int64_t end, int thread)
             pack_filters(p, ob * GEMM_NB, i, plane, ob * POINTS * plane + i * GEMM_NB);
 }
 
-/* The scale that f16 elements were multiplied with stands in front of them. */
-enum { SCALE_BYTES = 64 };
+/* What f16 elements are to be multiplied with stands in front of them. */
+enum { UNSCALE_BYTES = 64 };
 
-/* Brings the largest weight to [1, 2): U is at most that large. */
-static float scale_of(const rf_tensor *w)
+/* The power of two by which the largest weight is divided to lie in [1, 2): U is at most that
+ * large. It is a float for any weight, its inverse may be none. */
+static float unscale_of(const rf_tensor *w)
 {
     float most = 0;
-    int exponent = 0;
+    int exponent = 1;
     for (int64_t i = 0; i < rf_tensor_elements(w); i++)
         most = fmaxf(most, fabsf(conv_at(w, i)));
     if (most > 0 && isfinite(most))
         frexpf(most, &exponent);
-    exponent = exponent > 120 ? 120 : exponent < -120 ? -120 : exponent; /* 1 / scale exists too */
-    return ldexpf(1, 1 - exponent);
+    return ldexpf(1, exponent - 1);
 }
 
 static rf_status pack_weights(void *ctx, void *dst, rf_error *err)
@@ -397,9 +397,10 @@ static rf_status pack_weights(void *ctx, void *dst, rf_error *err)
     pack_ctx *p = ctx;
     p->dst = dst;
     if (p->half) {
-        p->scale = scale_of(p->w);
-        memcpy(dst, &p->scale, sizeof p->scale);
-        p->dst = (char *)dst + SCALE_BYTES;
+        const float unscale = unscale_of(p->w);
+        p->scale = 1 / (double)unscale;
+        memcpy(dst, &unscale, sizeof unscale);
+        p->dst = (char *)dst + UNSCALE_BYTES;
     }
     rf_parallel_for(p->n_threads, p->w->dims[1], 1, pack_channels, p);
     return RF_OK;
@@ -439,8 +440,8 @@ static rf_status prepare(const rf_kernel_desc *desc, void **out_state, rf_error 
 {
     const wino w = wino_of(&desc->args);
     const size_t n = (size_t)(w.n_ob * POINTS * w.c.ic * GEMM_NB);
-    const size_t bytes = w.half ? SCALE_BYTES + n * sizeof(uint16_t) : n * sizeof(float);
-    pack_ctx ctx = {.w = w.c.w, .n_threads = desc->n_threads, .half = w.half};
+    const size_t bytes = w.half ? UNSCALE_BYTES + n * sizeof(uint16_t) : n * sizeof(float);
+    pack_ctx ctx = {.w = w.c.w, .n_threads = desc->n_threads, .half = w.half, .scale = 1};
     return conv_state_create(desc, w.c.w, w.c.b, w.c.oc, w.n_ob * GEMM_NB,
                              w.half ? "cpu.winograd4x4.f16." RF_CPU_ISA_TEXT
                                     : "cpu.winograd4x4." RF_CPU_ISA_TEXT,
@@ -454,10 +455,8 @@ static rf_status run(const rf_kernel_call *call, rf_error *err)
     wino w = wino_of(&call->args);
     w.u = s->weights.data;
     if (w.half) {
-        float scale;
-        memcpy(&scale, w.u, sizeof scale);
-        w.unscale = 1 / scale;
-        w.u = (const char *)w.u + SCALE_BYTES;
+        memcpy(&w.unscale, w.u, sizeof w.unscale);
+        w.u = (const char *)w.u + UNSCALE_BYTES;
     }
     w.bias = s->bias;
     w.scratch = call->scratch;

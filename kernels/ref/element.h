@@ -12,21 +12,6 @@
 
 #include <math.h>
 
-/* Rounds to odd, so that rounding again to f16 or bf16 gives the nearest of the double. */
-static inline float ref_narrow(double v)
-{
-    float f = (float)v;
-    if (v != v || (double)f == v || isinf(f))
-        return f;
-    if (fabs((double)f) > fabs(v))
-        f = nextafterf(f, 0);
-    uint32_t u;
-    memcpy(&u, &f, 4);
-    u |= 1;
-    memcpy(&f, &u, 4);
-    return f;
-}
-
 static inline bool ref_is_float(rf_dtype dtype)
 {
     return dtype <= RF_BF16;
@@ -122,10 +107,10 @@ static inline void ref_store(const rf_tensor *t, int64_t offset, double v)
         ((double *)t->data)[offset] = v;
         return;
     case RF_F16:
-        ((uint16_t *)t->data)[offset] = rf_f32_to_f16(ref_narrow(v));
+        ((uint16_t *)t->data)[offset] = rf_f64_to_f16(v);
         return;
     case RF_BF16:
-        ((uint16_t *)t->data)[offset] = rf_f32_to_bf16(ref_narrow(v));
+        ((uint16_t *)t->data)[offset] = rf_f64_to_bf16(v);
         return;
     case RF_I8:
         n = ref_saturate(v, -0x1p7, 0x1p7, INT8_MIN, INT8_MAX);

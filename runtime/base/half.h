@@ -63,4 +63,29 @@ static inline uint16_t rf_f32_to_f16(float f)
     }
     return sign | (uint16_t)((u - 0x38000000u + 0xfff + (u >> 13 & 1)) >> 13);
 }
+
+/* A double as the float next to it whose last bit is odd unless it is exact ("round to odd"):
+ * rounding that again to f16 or bf16 gives the nearest of the double. */
+static inline float rf_f64_to_odd_f32(double v)
+{
+    float f = (float)v;
+    uint32_t u;
+    memcpy(&u, &f, 4);
+    if (v != v || (double)f == v || (u & 0x7fffffffu) == 0x7f800000u)
+        return f;
+    if ((f < 0 ? -(double)f : (double)f) > (v < 0 ? -v : v))
+        u--;
+    u |= 1;
+    memcpy(&f, &u, 4);
+    return f;
+}
+
+static inline uint16_t rf_f64_to_f16(double v)
+{
+    return rf_f32_to_f16(rf_f64_to_odd_f32(v));
+}
+static inline uint16_t rf_f64_to_bf16(double v)
+{
+    return rf_f32_to_bf16(rf_f64_to_odd_f32(v));
+}
 #endif

@@ -58,7 +58,7 @@ typedef struct rf_plan_step {
     uint32_t view_inputs;
 } rf_plan_step;
 
-/* Rows of a value. */
+/* Rows of one image of a value. */
 typedef struct rf_plan_view {
     rf_tensor tensor; /* bound to memory together with the value's */
     rf_value of;

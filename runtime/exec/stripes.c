@@ -3,7 +3,8 @@
  * Depth first by stripes: a run of convolutions on a large picture is carried out a few rows at a
  * time through all of them, so that the maps between them never exist as a whole. Each becomes a
  * window of rows that slides down: memory falls from whole maps to a few rows of each, and what one
- * layer wrote is still in the caches when the next one reads it.
+ * layer wrote is still in the caches when the next one reads it. A batch goes through image by
+ * image, so that the windows are as small as for one.
  *
  * All of it is decided while planning. The steps of the run give way to one step per layer and
  * stripe, whose tensors are views of rows of the windows (of whole maps at both ends), with the
@@ -24,9 +25,9 @@ enum {
 
 /* A value that a run reads or writes. */
 typedef struct map {
-    bool inner;     /* only a window of it exists */
-    int64_t height; /* rows of the whole */
-    int64_t ready;  /* rows written so far */
+    bool inner;     /* only a window of it exists, of one image */
+    int64_t height; /* rows of an image */
+    int64_t ready;  /* rows of the image written so far */
     int64_t low;    /* first row in the window */
     int64_t rows;   /* height of the window */
     int32_t owner;  /* the step of its first stripe */
@@ -37,6 +38,8 @@ typedef struct stripes {
     map *maps;           /* per value */
     int64_t *done;       /* per old step: rows of its output that are written */
     size_t first, last;  /* the run: old steps [first, last) */
+    int64_t images;      /* of the run's batch */
+    int64_t image;       /* the one that is walked through */
     int64_t base, band;  /* rows of the run's tallest map; of it, rows of a stripe */
     rf_plan_step *steps; /* what replaces the plan's */
     rf_kernel_call *calls;
@@ -96,6 +99,11 @@ static int64_t height_of(const rf_plan *plan, rf_value v)
     return plan->values[v].tensor.dims[2];
 }
 
+static int64_t images_of(const rf_plan *plan, size_t i)
+{
+    return plan->calls[i].args.in[0]->dims[0];
+}
+
 /* ---- which steps form a run -------------------------------------------------------------------
  */
 
@@ -119,19 +127,22 @@ static bool can_stripe(const rf_plan *plan, size_t i)
         (args->op != RF_OP_CONV2D && args->op != RF_OP_CONV_TRANSPOSE2D) || args->n_out != 1)
         return false;
     const rf_tensor *x = args->in[0], *y = args->out[0];
-    if (x->rank != 4 || x->dims[0] != 1 || x->dims[2] < 1 || y->dims[2] < 1 || !args->in[1]->data)
+    if (x->rank != 4 || x->dims[0] < 1 || x->dims[2] < 1 || y->dims[2] < 1 || !args->in[1]->data)
         return false;
     return (args->n_in < 3 || !args->in[2] || args->in[2]->data) && touches_rows(args);
 }
 
-/* Extends a run from `first` as long as heights stay within MAX_RATIO; only the output of the last
- * step may be lower. */
+/* Extends a run from `first` as long as the batch is the same and heights stay within MAX_RATIO;
+ * only the output of the last step may be lower. */
 static void find_run(stripes *s, size_t first)
 {
     const rf_plan *plan = s->plan;
     int64_t tallest = 0, lowest = INT64_MAX;
     s->first = s->last = first;
+    s->images = images_of(plan, first);
     for (size_t i = first; i < plan->n_steps && can_stripe(plan, i); i++) {
+        if (images_of(plan, i) != s->images)
+            break;
         int64_t in = height_of(plan, plan->steps[i].in[0]);
         int64_t out = height_of(plan, plan->steps[i].out[0]);
         int64_t most = in > out ? in : out;
@@ -232,16 +243,22 @@ static int64_t first_needed(const stripes *s, rf_value v)
 /* ---- building steps -----------------------------------------------------------------------------
  */
 
-static rf_status add_view(rf_plan *plan, rf_value v, const map *m, range rows, rf_error *err)
+/* Rows of v's current image. */
+static rf_status add_view(stripes *s, rf_value v, range rows, rf_error *err)
 {
+    rf_plan *plan = s->plan;
+    const map *m = &s->maps[v];
     RF_TRY(rf_grow_array(plan->env, &plan->views, &plan->views_capacity, plan->n_views + 1,
                          sizeof *plan->views, err));
     rf_plan_view *view = &plan->views[plan->n_views++];
     *view = (rf_plan_view){.tensor = plan->values[v].tensor, .of = v};
     rf_tensor *t = &view->tensor;
-    view->offset = (rows.begin - m->low) * t->strides[2] * (int64_t)rf_dtype_bytes(t->dtype);
+    const int64_t image = m->inner ? 0 : s->image;
+    view->offset = (image * t->strides[0] + (rows.begin - m->low) * t->strides[2]) *
+                   (int64_t)rf_dtype_bytes(t->dtype);
+    t->dims[0] = 1;
     t->dims[2] = rows.end - rows.begin;
-    if (t->strides[1] == 1) /* one image: dense again */
+    if (t->strides[1] == 1) /* dense again */
         t->strides[0] = t->dims[2] * t->strides[2];
     return RF_OK;
 }
@@ -296,8 +313,8 @@ static rf_status add_slide(stripes *s, rf_value v, rf_error *err)
                                               .out = {v}};
         s->calls[s->n_steps++] = (rf_kernel_call){.args = {.op = RF_OP_COPY, .n_in = 1, .n_out = 1},
                                                   .n_threads = plan->params.n_threads};
-        RF_TRY(add_view(plan, v, m, from, err));
-        RF_TRY(add_view(plan, v, m, (range){m->low, moved}, err));
+        RF_TRY(add_view(s, v, from, err));
+        RF_TRY(add_view(s, v, (range){m->low, moved}, err));
     }
     m->low = from.begin;
     return RF_OK;
@@ -315,7 +332,7 @@ static void cut_padding(rf_plan_step *step, const rf_op_args *args, int64_t y0, 
             y0 - in.begin * step->attrs.conv_transpose2d.stride[0];
 }
 
-/* Rows [y0, y1) of step i. The first stripe will own the kernel's state. */
+/* Rows [y0, y1) of step i. The first stripe of all owns the kernel's state. */
 static rf_status add_stripe(stripes *s, size_t i, int64_t y0, int64_t y1, rf_error *err)
 {
     rf_plan *plan = s->plan;
@@ -324,18 +341,18 @@ static rf_status add_stripe(stripes *s, size_t i, int64_t y0, int64_t y1, rf_err
     rf_plan_step *step = &s->steps[s->n_steps - 1];
     rf_kernel_call *call = &s->calls[s->n_steps - 1];
     step->striped = true;
-    if (y0 == 0)
+    step->borrowed = y0 > 0 || s->image > 0;
+    if (!step->borrowed)
         s->maps[old->out[0]].owner = (int32_t)s->n_steps - 1;
-    step->borrowed = y0 > 0;
     step->owner = s->maps[old->out[0]].owner;
     step->first_view = (int32_t)plan->n_views;
     step->view_inputs = map_inputs(&call->args);
-    step->macs =
-        old->macs * y1 / s->maps[old->out[0]].height - old->macs * y0 / s->maps[old->out[0]].height;
+    const int64_t height = s->maps[old->out[0]].height, macs = old->macs / s->images;
+    step->macs = macs * y1 / height - macs * y0 / height;
     for (int k = 0; step->view_inputs >> k; k++)
         if (step->view_inputs >> k & 1)
-            RF_TRY(add_view(plan, old->in[k], &s->maps[old->in[k]], rows_of(s, i, k, y0, y1), err));
-    RF_TRY(add_view(plan, old->out[0], &s->maps[old->out[0]], (range){y0, y1}, err));
+            RF_TRY(add_view(s, old->in[k], rows_of(s, i, k, y0, y1), err));
+    RF_TRY(add_view(s, old->out[0], (range){y0, y1}, err));
     cut_padding(step, &plan->calls[i].args, y0, y1, rows_of(s, i, 0, y0, y1));
     rf_kernel_desc d = rf_plan_desc(plan, &call->args);
     d.args.attrs = &step->attrs;
@@ -360,7 +377,7 @@ static rf_status advance(stripes *s, size_t i, int64_t y1, bool build, rf_error 
     return RF_OK;
 }
 
-/* Round by round through all steps of the run. */
+/* Round by round through all steps of the run, for one image. */
 static rf_status walk(stripes *s, bool build, rf_error *err)
 {
     for (bool more = true; more;) {
@@ -381,7 +398,8 @@ static rf_status walk(stripes *s, bool build, rf_error *err)
 static int64_t row_bytes(const rf_plan *plan, rf_value v)
 {
     const rf_tensor *t = &plan->values[v].tensor;
-    return t->dims[2] > 0 ? (int64_t)rf_tensor_bytes(t) / t->dims[2] : 0;
+    const int64_t rows = t->dims[0] * t->dims[2];
+    return rows > 0 ? (int64_t)rf_tensor_bytes(t) / rows : 0;
 }
 
 static int64_t choose_band(const stripes *s)
@@ -397,7 +415,8 @@ static int64_t choose_band(const stripes *s)
     return rows < ROWS_UNIT ? ROWS_UNIT : rows > MAX_ROWS ? MAX_ROWS : rows;
 }
 
-/* All windows together must be smaller than one of the maps they stand for. */
+/* All windows together must be smaller than one of the maps they stand for, and no step much
+ * shorter than a stripe: images below that size are left in their batch. */
 static bool is_worthwhile(const stripes *s)
 {
     int64_t windows = 0, largest = 0;
@@ -410,8 +429,10 @@ static bool is_worthwhile(const stripes *s)
         windows += bytes * m->rows;
         largest = bytes * m->height > largest ? bytes * m->height : largest;
     }
-    return largest > 0 &&
-           (s->plan->params.stripe_rows > 0 || (windows < largest && largest >= 2 * STRIPE_BYTES));
+    if (s->plan->params.stripe_rows > 0)
+        return largest > 0;
+    return windows < largest * s->images && largest * s->images >= 2 * STRIPE_BYTES &&
+           largest >= STRIPE_BYTES;
 }
 
 static void shrink_maps(stripes *s)
@@ -421,6 +442,7 @@ static void shrink_maps(stripes *s)
         rf_tensor *t = &s->plan->values[v].tensor;
         if (!s->maps[v].inner)
             continue;
+        t->dims[0] = 1;
         t->dims[2] = s->maps[v].rows;
         if (t->strides[1] == 1)
             t->strides[0] = t->dims[2] * t->strides[2];
@@ -437,6 +459,7 @@ static rf_status do_run(stripes *s, size_t first, rf_error *err)
         s->last = first + 1;
         return keep_step(s, first, err);
     }
+    s->image = 0;
     s->band = choose_band(s);
     reset_maps(s);
     RF_TRY(walk(s, false, err));
@@ -446,11 +469,14 @@ static rf_status do_run(stripes *s, size_t first, rf_error *err)
         return RF_OK;
     }
     shrink_maps(s);
-    for (size_t i = s->first; i < s->last; i++) {
-        map *out = &s->maps[s->plan->steps[i].out[0]];
-        s->done[i] = out->ready = out->low = 0;
+    for (s->image = 0; s->image < s->images; s->image++) {
+        for (size_t i = s->first; i < s->last; i++) {
+            map *out = &s->maps[s->plan->steps[i].out[0]];
+            s->done[i] = out->ready = out->low = 0;
+        }
+        RF_TRY(walk(s, true, err));
     }
-    return walk(s, true, err);
+    return RF_OK;
 }
 
 rf_status rf_planner_stripes(rf_planner *p, rf_error *err)

@@ -119,6 +119,73 @@ TEST(Cases, ReachEveryRowOfTheCpuTables)
     }
 }
 
+// A form in which a plan may hold a node: one float dtype, images either way.
+bool is_planned(const ops::Variant &v, rf_dtype precision)
+{
+    return v.in == precision && v.out == precision && v.in_layout != ops::Layout::view &&
+           v.out_layout != ops::Layout::view;
+}
+
+bool has_row(const Table &table, const ops::Case &c, rf_dtype precision)
+{
+    size_t n;
+    const rf_kernel *const *kernels = table.kernels(&n);
+    for (const ops::Variant &v : ops::variants_of(c, false)) {
+        if (!is_planned(v, precision))
+            continue;
+        ops::Instance instance(c, v, false);
+        for (size_t k = 0; k < n; k++)
+            if (instance.accepts(*kernels[k], 1))
+                return true;
+    }
+    return false;
+}
+
+struct LeftToRef {
+    const char *name, *reason;
+};
+const LeftToRef left_to_ref[] = {
+#define RF_LEFT_TO_REF(op, name, reason) {#op "_" #name, reason},
+#include "tests/ops/left_to_ref.def"
+#undef RF_LEFT_TO_REF
+};
+
+bool is_left_to_ref(const std::string &name)
+{
+    for (const LeftToRef &row : left_to_ref)
+        if (name == row.name)
+            return true;
+    return false;
+}
+
+// What no row takes runs on the reference, one element at a time on one thread.
+TEST(Cases, HaveARowInEveryCpuTable)
+{
+    for (const LeftToRef &row : left_to_ref) {
+        bool found = false;
+        for (const ops::Case &c : ops::all_cases())
+            found = found || c.full_name() == row.name;
+        EXPECT_TRUE(found) << "left_to_ref.def: no case " << row.name;
+    }
+    for (const Table &table : tables) {
+        size_t n;
+        if (!table.isa || !std::strcmp(table.isa, "oneDNN") || !table.kernels(&n))
+            continue;
+        for (const ops::Case &c : ops::all_cases()) {
+            bool floats = false;
+            for (const ops::Token &t : ops::parse_inputs(c))
+                floats = floats || (!t.absent && !t.fixed);
+            for (rf_dtype precision : {RF_F32, RF_BF16}) {
+                if (precision == RF_BF16 && !floats)
+                    continue;
+                EXPECT_EQ(has_row(table, c, precision), !is_left_to_ref(c.full_name()))
+                    << table.name << ": " << c.full_name() << " in " << rf_dtype_name(precision)
+                    << " and left_to_ref.def disagree";
+            }
+        }
+    }
+}
+
 TEST(Tables, HaveRoomForMoreRows)
 {
     for (const Table &table : tables) {

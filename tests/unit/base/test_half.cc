@@ -18,6 +18,7 @@ struct Format {
     int exponent_bits, mantissa_bits;
     float (*widen)(uint16_t);
     uint16_t (*narrow)(float);
+    uint16_t (*narrow_double)(double);
 
     bool is_nan(uint16_t h) const
     {
@@ -36,9 +37,9 @@ struct Format {
     }
     uint16_t infinity() const { return (uint16_t)(((1 << exponent_bits) - 1) << mantissa_bits); }
     // Nearest by search over all positive values, ties to even.
-    uint16_t nearest(float f) const
+    uint16_t nearest(double f) const
     {
-        double a = std::fabs((double)f);
+        double a = std::fabs(f);
         int low = 0, high = infinity();
         while (low < high) { // last value <= a
             int mid = (low + high + 1) / 2;
@@ -55,8 +56,8 @@ struct Format {
     }
 };
 
-const Format f16 = {5, 10, rf_f16_to_f32, rf_f32_to_f16};
-const Format bf16 = {8, 7, rf_bf16_to_f32, rf_f32_to_bf16};
+const Format f16 = {5, 10, rf_f16_to_f32, rf_f32_to_f16, rf_f64_to_f16};
+const Format bf16 = {8, 7, rf_bf16_to_f32, rf_f32_to_bf16, rf_f64_to_bf16};
 
 uint32_t bits(float f)
 {
@@ -92,6 +93,10 @@ void check_all_borders(const Format &format)
         float m = (float)middle;
         for (float f : {m, std::nextafter(m, 0.0f), std::nextafter(m, INFINITY), -m})
             ASSERT_EQ(format.narrow(f), format.nearest(f)) << h << " " << f;
+        // A float on the way would lose these distances from the middle.
+        for (double d : {middle, std::nextafter(middle, 0.0), std::nextafter(middle, INFINITY)})
+            for (double v : {d, -d})
+                ASSERT_EQ(format.narrow_double(v), format.nearest(v)) << h << " " << v;
     }
 }
 
@@ -129,6 +134,17 @@ TEST(Half, RoundsRandomFloatsToTheNearest)
             ASSERT_EQ(rf_f32_to_f16(f), f16.nearest(f)) << f;
             ASSERT_EQ(rf_f32_to_bf16(f), bf16.nearest(f)) << f;
         }
+    }
+}
+
+TEST(Half, RoundsDoublesOutsideOfTheFloatsToo)
+{
+    for (const Format &format : {f16, bf16}) {
+        EXPECT_EQ(format.narrow_double(1e300), format.infinity());
+        EXPECT_EQ(format.narrow_double(-1e300), format.infinity() | 0x8000);
+        EXPECT_EQ(format.narrow_double(1e-300), 0);
+        EXPECT_EQ(format.narrow_double(-1e-300), 0x8000);
+        EXPECT_TRUE(format.is_nan(format.narrow_double(NAN)));
     }
 }
 

@@ -43,9 +43,9 @@ void note_arena(const rf_plan *plan)
 }
 
 // Convolutions with residuals down to half the height and up again, then a head.
-void hourglass(Net *net, int64_t c, int64_t h, int64_t w)
+void hourglass(Net *net, int64_t c, int64_t h, int64_t w, int64_t n = 1)
 {
-    rf_value x = net->input("x", {1, 3, h, w});
+    rf_value x = net->input("x", {n, 3, h, w});
     x = net->conv("stem", x, 3, c, 3);
     for (int i = 0; i < 2; i++) {
         std::string name = "block" + std::to_string(i);
@@ -104,8 +104,8 @@ TEST(Stripes, GiveWhatWholeMapsGiveInRandomChains)
     int striped = 0;
     for (int round = 0; round < (rft::quick() ? 15 : 60); round++) {
         Net net("random");
-        int64_t h = 20 + rng() % 40, w = 12 + rng() % 20;
-        rf_value x = net.input("x", {1, 4, h, w}), res = RF_NONE;
+        int64_t h = 20 + rng() % 40, w = 12 + rng() % 20, batch = 1 + rng() % 3;
+        rf_value x = net.input("x", {batch, 4, h, w}), res = RF_NONE;
         int n = 2 + rng() % 6;
         for (int i = 0; i < n; i++) {
             std::string name = "c" + std::to_string(i);
@@ -137,7 +137,7 @@ TEST(Stripes, GiveWhatWholeMapsGiveInRandomChains)
         net.output("y", x);
         if (testing::Test::HasFailure())
             return;
-        Array in = rft::random_array("x", {1, 4, h, w});
+        Array in = rft::random_array("x", {batch, 4, h, w});
         Array want = rft::run_planned(net.get(), in, cpu(-1));
         Array got =
             rft::run_planned(net.get(), in, cpu(1 + rng() % 9, 1 + rng() % 2), count_striped);
@@ -165,15 +165,121 @@ TEST(Stripes, KeepOnlyRowsOfLargeMaps)
     EXPECT_LE(rft::max_abs_difference(stripes.data, whole.data), 1e-5 * rft::max_abs(whole.data));
 }
 
-TEST(Stripes, LeaveBatchesAndSmallPicturesAlone)
+// Image `i` of a batch.
+Array image_of(const Array &batch, int64_t i)
 {
-    for (int64_t batch : {1, 2}) {
+    Array one = batch;
+    const size_t n = batch.data.size() / (size_t)batch.dims[0];
+    one.dims[0] = 1;
+    one.data.assign(batch.data.begin() + (ptrdiff_t)(n * (size_t)i),
+                    batch.data.begin() + (ptrdiff_t)(n * (size_t)(i + 1)));
+    return one;
+}
+
+// Images go through one after the other, so each gets the very bits that it gets alone; and what
+// whole maps give, up to rounding.
+TEST(Stripes, GiveEveryImageOfABatchWhatItGetsAlone)
+{
+    for (rf_dtype precision : {RF_F32, RF_BF16}) {
+        Net one("one"), batch("batch");
+        hourglass(&one, 16, 46, 37);
+        hourglass(&batch, 16, 46, 37, 3);
+        Array x = rft::random_array("x", {3, 3, 46, 37});
+        Array whole = rft::run_planned(batch.get(), x, cpu(-1, 1, precision));
+        for (int rows : {1, 8, 16, 64})
+            for (int threads : {1, 2}) {
+                Array got =
+                    rft::run_planned(batch.get(), x, cpu(rows, threads, precision), count_striped);
+                EXPECT_EQ(n_striped, 10) << rows;
+                EXPECT_LE(rft::max_abs_difference(got.data, whole.data),
+                          rft::max_abs(whole.data) * (precision == RF_F32 ? 1e-6 : 1.6e-2))
+                    << rows << " rows, " << threads << " threads";
+                for (int64_t i = 0; i < 3; i++)
+                    EXPECT_EQ(
+                        image_of(got, i).data,
+                        rft::run_planned(one.get(), image_of(x, i), cpu(rows, 1, precision)).data)
+                        << "image " << i << ", " << rows << " rows, " << threads << " threads";
+            }
+    }
+}
+
+// Direct convolutions add the products of a pixel in one order wherever a stripe begins: no bit
+// changes. (Winograd's tiles move with the first row of a stripe.)
+TEST(Stripes, OfABatchAreBitEqualToNoneInDirectConvolutions)
+{
+    Net net("direct");
+    rf_value x = net.input("x", {4, 32, 64, 64});
+    for (int i = 0; i < 4; i++)
+        x = net.conv("c" + std::to_string(i), x, 32, 32, 3);
+    net.output("y", x);
+    Array in = rft::random_array("x", {4, 32, 64, 64});
+    Array whole = rft::run_planned(net.get(), in, cpu(-1, 2));
+    for (int rows : {8, 13}) {
+        Array got = rft::run_planned(net.get(), in, cpu(rows, 2), count_striped);
+        EXPECT_EQ(n_striped, 4);
+        EXPECT_EQ(got.data, whole.data) << rows << " rows";
+    }
+}
+
+// Two branches with batches of their own side by side: no run may hold both.
+TEST(Stripes, KeepBatchesOfDifferentSizesApart)
+{
+    Net net("two");
+    rf_value a = net.input("a", {2, 16, 32, 32}), b = net.input("b", {3, 16, 32, 32});
+    a = net.conv("a1", a, 16, 16, 3);
+    b = net.conv("b1", b, 16, 16, 3);
+    a = net.conv("a2", a, 16, 16, 3);
+    b = net.conv("b2", b, 16, 16, 3);
+    net.output("ya", a);
+    net.output("yb", b);
+    rf_tensor shapes[2] = {};
+    const int64_t dims[2][4] = {{2, 16, 32, 32}, {3, 16, 32, 32}};
+    rf_error err = {};
+    for (int i = 0; i < 2; i++)
+        ASSERT_EQ(rf_tensor_init(&shapes[i], RF_F32, 4, dims[i], nullptr, &err), RF_OK);
+    const rf_plan_params params = cpu(8);
+    rf_plan *plan = nullptr;
+    ASSERT_EQ(rf_plan_create(net.get(), shapes, 2, &params, &plan, &err), RF_OK) << err.text;
+    // a1, b1, a2, b2 in turn: no two neighbours of one batch.
+    count_striped(plan);
+    EXPECT_EQ(n_striped, 0);
+    rf_plan_destroy(&plan);
+}
+
+// Four pictures of 256x256 need their inputs and outputs and the windows of one, not four times the
+// maps; with the stripes that the planner chooses by itself.
+TEST(Stripes, KeepOnlyRowsOfOneImageOfABatch)
+{
+    if (rft::quick())
+        GTEST_SKIP() << "large maps";
+    size_t striped[2], whole[2];
+    for (int i = 0; i < 2; i++) {
+        const int64_t n = i ? 4 : 1;
+        Net net("hourglass");
+        hourglass(&net, 32, 256, 256, n);
+        Array x = rft::random_array("x", {n, 3, 256, 256});
+        Array want = rft::run_planned(net.get(), x, cpu(-1, 2, RF_F32, false), note_arena);
+        whole[i] = arena;
+        Array got = rft::run_planned(net.get(), x, cpu(0, 2, RF_F32, false), note_arena);
+        striped[i] = arena;
+        EXPECT_LE(rft::max_abs_difference(got.data, want.data), 1e-5 * rft::max_abs(want.data));
+    }
+    EXPECT_GE(whole[1], 64u << 20);
+    // The caller owns input and output, so the arena holds windows only, which are those of one.
+    EXPECT_LE(striped[1], striped[0]);
+    EXPECT_LE(striped[0], whole[0]);
+}
+
+// Small pictures stay in their batch: a step for each would be too short.
+TEST(Stripes, LeaveSmallPicturesAlone)
+{
+    for (int64_t batch : {1, 64}) {
         Net net("two");
         rf_value x = net.input("x", {batch, 16, 32, 32});
         x = net.conv("b", net.conv("a", x, 16, 16, 3), 16, 16, 3);
         net.output("y", x);
-        rft::run_planned(net.get(), rft::random_array("x", {batch, 16, 32, 32}),
-                         cpu(batch == 1 ? 0 : 8), count_striped);
+        rft::run_planned(net.get(), rft::random_array("x", {batch, 16, 32, 32}), cpu(0),
+                         count_striped);
         EXPECT_EQ(n_striped, 0);
     }
 }
