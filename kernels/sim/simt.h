@@ -212,16 +212,16 @@ template <class T> __forceinline__ void rf_shared_store(T *p, T v)
     simt::shared_access(p, sizeof(T), alignof(T), simt::STORE);
     *p = v;
 }
-__attribute__((noinline)) float rf_atomic_add(float *p, float v);
-__forceinline__ void rf_cp_async16(void *shared, const void *global)
+float rf_atomic_add(float *p, float v);
+inline void rf_cp_async16(void *shared, const void *global)
 {
     simt::cp_async(shared, global, 16, true);
 }
-__forceinline__ void rf_cp_async16_zfill(void *shared, const void *global, bool valid)
+inline void rf_cp_async16_zfill(void *shared, const void *global, bool valid)
 {
     simt::cp_async(shared, global, 16, valid);
 }
-__forceinline__ void rf_cp_async4_zfill(void *shared, const void *global, bool valid)
+inline void rf_cp_async4_zfill(void *shared, const void *global, bool valid)
 {
     simt::cp_async(shared, global, 4, valid);
 }
