@@ -212,36 +212,36 @@ template <class T> __forceinline__ void rf_shared_store(T *p, T v)
     simt::shared_access(p, sizeof(T), alignof(T), simt::STORE);
     *p = v;
 }
-__attribute__((noinline)) float rf_atomic_add(float *p, float v);
-__forceinline__ float rf_max_nan(float a, float b)
+float rf_atomic_add(float *p, float v);
+inline float rf_max_nan(float a, float b)
 {
     return a > b || a != a ? a : b;
 }
-__forceinline__ float rf_exp2_fast(float x)
+inline float rf_exp2_fast(float x)
 {
     return __builtin_exp2f(x);
 }
-__forceinline__ float rf_rcp_fast(float x)
+inline float rf_rcp_fast(float x)
 {
     return 1.0f / x;
 }
-__forceinline__ uint32_t rf_join_low(uint32_t a, uint32_t b)
+inline uint32_t rf_join_low(uint32_t a, uint32_t b)
 {
     return (a & 0xffff) | b << 16;
 }
-__forceinline__ uint32_t rf_join_high(uint32_t a, uint32_t b)
+inline uint32_t rf_join_high(uint32_t a, uint32_t b)
 {
     return a >> 16 | (b & 0xffff0000u);
 }
-__forceinline__ void rf_cp_async16(void *shared, const void *global)
+inline void rf_cp_async16(void *shared, const void *global)
 {
     simt::cp_async(shared, global, 16, true);
 }
-__forceinline__ void rf_cp_async16_zfill(void *shared, const void *global, bool valid)
+inline void rf_cp_async16_zfill(void *shared, const void *global, bool valid)
 {
     simt::cp_async(shared, global, 16, valid);
 }
-__forceinline__ void rf_cp_async4_zfill(void *shared, const void *global, bool valid)
+inline void rf_cp_async4_zfill(void *shared, const void *global, bool valid)
 {
     simt::cp_async(shared, global, 4, valid);
 }

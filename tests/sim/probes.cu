@@ -48,7 +48,7 @@ PROBE(load16)
 /* Block n - 1024 later than the others. */
 PROBE(every_block_faults)
 {
-    for (int i = 0; i < 20000 && (int)blockIdx.x == p.n - 1024; i++)
+    for (int i = 0; i < 3000000 && (int)blockIdx.x == p.n - 1024; i++)
         rf_load(p.data + i % 64);
     rf_store(p.data + p.n + blockIdx.x, 1.0f);
 }
@@ -140,6 +140,11 @@ PROBE(race_none)
     __syncwarp();
     rf_shared_store(s + (far ^ 2), w);
     rf_shared_store((__half *)(s + 64) + t, __float2half(w)); /* two threads to a word */
+    __syncthreads();
+    w = rf_shared_load(s + 5);
+    __syncthreads();
+    if (t == 5)
+        rf_shared_store(s + 5, rf_shared_load(s + 5) + w);
 }
 PROBE(race_read_after_write)
 {
