@@ -295,7 +295,7 @@ TEST_F(SimMemory, CopiesCheckWhatTheirPointersAre)
     EXPECT_EQ(cudaMemcpy(a, b, n, cudaMemcpyHostToDevice), cudaErrorInvalidValue);
     EXPECT_EQ(cudaMemcpy(host, host, n, cudaMemcpyDeviceToHost), cudaErrorInvalidValue);
     EXPECT_EQ(cudaMemcpy(a, host, n, cudaMemcpyDeviceToDevice), cudaErrorInvalidValue);
-    EXPECT_EQ(cudaMemcpy(a, host, n, (cudaMemcpyKind)9), cudaErrorInvalidMemcpyDirection);
+    EXPECT_EQ(cudaMemcpy(a, host, n, (cudaMemcpyKind)7), cudaErrorInvalidMemcpyDirection);
     EXPECT_EQ(cudaMemcpy(a, nullptr, n, cudaMemcpyDefault), cudaErrorInvalidValue);
     EXPECT_EQ(cudaMemcpy(a, host, n + 1, cudaMemcpyDefault), cudaErrorInvalidValue);
     EXPECT_EQ(cudaMemcpyAsync(a + 1, b, n, cudaMemcpyDefault, nullptr), cudaErrorInvalidValue);
