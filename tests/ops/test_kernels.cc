@@ -130,7 +130,7 @@ bool has_row(const Table &table, const ops::Case &c, rf_dtype precision)
 {
     size_t n;
     const rf_kernel *const *kernels = table.kernels(&n);
-    for (const ops::Variant &v : ops::variants_of(c, false)) {
+    for (const ops::Variant &v : ops::variants_of(c, ops::Audience::cpu)) {
         if (!is_planned(v, precision))
             continue;
         ops::Instance instance(c, v, false);
