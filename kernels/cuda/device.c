@@ -6,10 +6,8 @@
  */
 #include "kernels/cuda/stream.h"
 
-#include "kernels/cuda/module.h"
-#ifdef RF_HAVE_CUDNN
 #include "kernels/cuda/library.h"
-#endif
+#include "kernels/cuda/module.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -113,19 +111,21 @@ static rf_status describe_device(rf_device *d, rf_error *err)
 static void describe_versions(rf_device *d)
 {
     int driver = 0;
-    const char *libraries = "no cuDNN";
-    char text[64];
+    char cudnn[32] = "no cuDNN", cublaslt[32] = "no cuBLASLt";
     (void)cudaDriverGetVersion(&driver);
-#ifdef RF_HAVE_CUDNN
+#if defined RF_HAVE_CUDNN || defined RF_HAVE_CUBLASLT
     const char *why;
-    const rf_cudnn *cudnn = rf_cudnn_open(&why);
-    if (cudnn) {
-        snprintf(text, sizeof text, "cuDNN %zu", cudnn->GetVersion());
-        libraries = text;
-    }
 #endif
-    snprintf(d->versions, sizeof d->versions, "%s, driver %d, CUDA %d, %s, Refold %s",
-             d->description, driver, CUDART_VERSION, libraries, RF_CUDA_MODULE_ABI);
+#ifdef RF_HAVE_CUDNN
+    if (rf_cudnn_open(&why))
+        snprintf(cudnn, sizeof cudnn, "cuDNN %zu", rf_cudnn_open(&why)->GetVersion());
+#endif
+#ifdef RF_HAVE_CUBLASLT
+    if (rf_cublaslt_open(&why))
+        snprintf(cublaslt, sizeof cublaslt, "cuBLASLt %zu", rf_cublaslt_open(&why)->GetVersion());
+#endif
+    snprintf(d->versions, sizeof d->versions, "%s, driver %d, CUDA %d, %s, %s, Refold %s",
+             d->description, driver, CUDART_VERSION, cudnn, cublaslt, RF_CUDA_MODULE_ABI);
 }
 
 static rf_status open_locked(rf_device **out, rf_error *err)
@@ -167,6 +167,8 @@ static void close_device(rf_device **device)
     pthread_mutex_lock(&lock);
     if (!--d->n_owners) {
         devices[d->ordinal] = NULL;
+        if (d->close_cublaslt && rf_cuda_enter(d, NULL) == RF_OK)
+            d->close_cublaslt(d);
         if (d->uploads && rf_cuda_enter(d, NULL) == RF_OK)
             (void)rf_cuda_check(d, cudaStreamDestroy(d->uploads), "cudaStreamDestroy", NULL);
         free(d);
