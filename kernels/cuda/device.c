@@ -111,18 +111,24 @@ static rf_status describe_device(rf_device *d, rf_error *err)
 static void describe_versions(rf_device *d)
 {
     int driver = 0;
-    char cudnn[32] = "no cuDNN", cublaslt[32] = "no cuBLASLt";
+    const char *why = "built without its header";
+    char cudnn[560], cublaslt[560];
     (void)cudaDriverGetVersion(&driver);
-#if defined RF_HAVE_CUDNN || defined RF_HAVE_CUBLASLT
-    const char *why;
-#endif
+    snprintf(cudnn, sizeof cudnn, "no cuDNN (%s)", why);
+    snprintf(cublaslt, sizeof cublaslt, "no cuBLASLt (%s)", why);
 #ifdef RF_HAVE_CUDNN
-    if (rf_cudnn_open(&why))
-        snprintf(cudnn, sizeof cudnn, "cuDNN %zu", rf_cudnn_open(&why)->GetVersion());
+    const rf_cudnn *nn = rf_cudnn_open(&why);
+    if (nn)
+        snprintf(cudnn, sizeof cudnn, "cuDNN %zu", nn->GetVersion());
+    else
+        snprintf(cudnn, sizeof cudnn, "no cuDNN (%s)", why);
 #endif
 #ifdef RF_HAVE_CUBLASLT
-    if (rf_cublaslt_open(&why))
-        snprintf(cublaslt, sizeof cublaslt, "cuBLASLt %zu", rf_cublaslt_open(&why)->GetVersion());
+    const rf_cublaslt *lt = rf_cublaslt_open(&why);
+    if (lt)
+        snprintf(cublaslt, sizeof cublaslt, "cuBLASLt %zu", lt->GetVersion());
+    else
+        snprintf(cublaslt, sizeof cublaslt, "no cuBLASLt (%s)", why);
 #endif
     snprintf(d->versions, sizeof d->versions, "%s, driver %d, CUDA %d, %s, %s, Refold %s",
              d->description, driver, CUDART_VERSION, cudnn, cublaslt, RF_CUDA_MODULE_ABI);

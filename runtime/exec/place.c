@@ -306,9 +306,9 @@ static void log_absent(const rf_planner *p)
             if (!plan->graph->nodes[i].n_out || d.args.op != rows[k]->op || !rows[k]->wanted(&d))
                 continue;
             if (rows[k]->usable && !rows[k]->usable())
-                rf_log(plan->env, RF_LOG_INFO, "%s.%s: its library cannot be used here (%s)",
+                rf_log(plan->env, RF_LOG_INFO, "%s.%s is left out, its library cannot be used: %s",
                        backend->name, rows[k]->name,
-                       backend->device_ops ? backend->device_ops->versions(plan->params.device)
+                       plan->params.device ? backend->device_ops->versions(plan->params.device)
                                            : backend->describe());
             break;
         }
