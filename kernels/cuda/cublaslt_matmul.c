@@ -135,10 +135,9 @@ static bool describe(const rf_op_args *args, product *out)
                      .has_bias = bias,
                      .has_res = res,
                      .alpha = p.alpha};
-    return one_batch_dim(&p) && bias_fits(&p, bias) &&
-           epilogue_of(at->act, bias, &out->epilogue) && (!res || at->act == RF_ACT_NONE) &&
-           operand(&out->b, &p.b, p.k, p.n) && operand(&out->a, &p.a, p.m, p.k) &&
-           dense_rows(&out->y, &p.y, p.m, p.n) &&
+    return one_batch_dim(&p) && bias_fits(&p, bias) && epilogue_of(at->act, bias, &out->epilogue) &&
+           (!res || at->act == RF_ACT_NONE) && operand(&out->b, &p.b, p.k, p.n) &&
+           operand(&out->a, &p.a, p.m, p.k) && dense_rows(&out->y, &p.y, p.m, p.n) &&
            (!res || dense_rows(&out->res, &p.res, p.m, p.n));
 }
 
@@ -380,11 +379,10 @@ static rf_status run(const rf_kernel_call *call, rf_error *err)
     }
     uintptr_t workspace = (uintptr_t)call->scratch + WORKSPACE_ALIGNMENT - 1;
     workspace -= workspace % WORKSPACE_ALIGNMENT;
-    cublasStatus_t e =
-        lib->Matmul(s->handle, s->op, &s->alpha, s->packed_b ? s->packed_b : args->in[1]->data,
-                    s->b, args->in[0]->data, s->a, &beta, s->has_res ? args->in[3]->data : y,
-                    c_layout(s), y, s->y, &s->algorithm, (void *)workspace, s->workspace_bytes,
-                    call->stream->handle);
+    cublasStatus_t e = lib->Matmul(
+        s->handle, s->op, &s->alpha, s->packed_b ? s->packed_b : args->in[1]->data, s->b,
+        args->in[0]->data, s->a, &beta, s->has_res ? args->in[3]->data : y, c_layout(s), y, s->y,
+        &s->algorithm, (void *)workspace, s->workspace_bytes, call->stream->handle);
     return check(lib, e, RF_ERR_DEVICE, "cublasLtMatmul", err);
 }
 

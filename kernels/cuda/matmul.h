@@ -66,7 +66,8 @@ bool rf_cuda_matrix_by(const rf_cuda_matrix *t, int64_t other, int64_t along, in
 /* For prepare: a constant b on the device as [matrix][n][k] in a's dtype, rows padded by zeros to
  * whole 16-byte pieces. Rows that pack share the packed form. */
 rf_status rf_cuda_matmul_pack_b(const rf_kernel_desc *desc, const void **out, rf_error *err);
-/* The same for a constant bias that is one row for all of y: its n elements, one after the other. */
+/* The same for a constant bias that is one row for all of y: its n elements, one after the other.
+ */
 rf_status rf_cuda_matmul_pack_bias(const rf_kernel_desc *desc, const void **out, rf_error *err);
 /* The node with the packed b, which may not exist yet (NULL), in place of the given one. */
 rf_cuda_matmul_params rf_cuda_matmul_describe_packed(const rf_op_args *args, const void *b);

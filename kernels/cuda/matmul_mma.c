@@ -48,8 +48,7 @@ static rf_status prepare(const rf_kernel_desc *desc, void **out_state, rf_error 
     if (!state)
         return rf_fail(err, RF_ERR_MEMORY, "matmul: no memory for a kernel's state");
     *state = (mma_state){0};
-    rf_status status =
-        desc->args.in[1]->data ? rf_cuda_matmul_pack_b(desc, &state->b, err) : RF_OK;
+    rf_status status = desc->args.in[1]->data ? rf_cuda_matmul_pack_b(desc, &state->b, err) : RF_OK;
     if (status != RF_OK) {
         rf_free(desc->env, state, sizeof *state);
         return status;

@@ -14,6 +14,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
+#include <cstring>
 #include <vector>
 
 #include "kernels/cuda/device.cuh"
@@ -211,6 +213,12 @@ void multiply(const MatmulParams m)
     }
 }
 
+bool knows_none()
+{
+    const char *given = getenv("REFOLD_SIM_CUBLASLT");
+    return given && !strcmp(given, "none");
+}
+
 const rf_cuda_entry entry = RF_ENTRY("cublaslt_stand_in", MatmulParams, multiply);
 
 cublasStatus_t check_pointers(const MatmulParams &m, const Algorithm &a, const void *workspace,
@@ -346,7 +354,7 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
 }
 
 // Two algorithms, the first of which needs workspace, if that much is allowed and partial sums may
-// stay in the compute type.
+// stay in the compute type. REFOLD_SIM_CUBLASLT=none: none.
 cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t op,
                                               cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
                                               cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
@@ -355,7 +363,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
 {
     const Product p = {*(Operation *)op, *(Layout *)a, *(Layout *)b, *(Layout *)c, *(Layout *)d};
     const Preference *wish = (const Preference *)preference;
-    cublasStatus_t status = check(p);
+    cublasStatus_t status = knows_none() ? CUBLAS_STATUS_NOT_SUPPORTED : check(p);
     *n = 0;
     if (status != CUBLAS_STATUS_SUCCESS || room <= 0)
         return status != CUBLAS_STATUS_SUCCESS ? status : CUBLAS_STATUS_INVALID_VALUE;
