@@ -23,7 +23,7 @@ enum { WORKSPACE = 4 << 20, WORKSPACE_ALIGNMENT = 256, MAX_ALGORITHMS = 8 };
 /* A matrix as the library sees it: columns of `rows` neighbouring elements. */
 typedef struct columns {
     int64_t rows, cols, ld;
-    int64_t step;    /* from one batch to the next */
+    int64_t step;    /* from one batch to the next, if there are several */
     bool transposed; /* it is the transpose of what is multiplied */
 } columns;
 
@@ -107,17 +107,8 @@ static bool dtypes_fit(const rf_op_args *args)
 /* One row of n values for all of y. */
 static bool bias_fits(const rf_cuda_matmul_params *p, const rf_tensor *bias)
 {
-    bool row = p->bias.row == 0 && p->bias.batch[0] == 0;
+    bool row = p->bias.row == 0 && (p->batches == 1 || p->bias.batch[0] == 0);
     return !bias || (row && (bias->data || p->bias.col == 1 || p->n == 1));
-}
-
-/* batch[0] is the step of the one batch dim, 0 where there is none. */
-static bool one_batch_dim(rf_cuda_matmul_params *p)
-{
-    rf_cuda_matrix *t[] = {&p->a, &p->b, &p->bias, &p->res, &p->y};
-    for (int i = 0; i < 5 && !p->batch_rank; i++)
-        t[i]->batch[0] = 0;
-    return p->batch_rank <= 1 && p->batches <= INT32_MAX;
 }
 
 static bool describe(const rf_op_args *args, product *out)
@@ -135,10 +126,10 @@ static bool describe(const rf_op_args *args, product *out)
                      .has_bias = bias,
                      .has_res = res,
                      .alpha = p.alpha};
-    return one_batch_dim(&p) && bias_fits(&p, bias) && epilogue_of(at->act, bias, &out->epilogue) &&
-           (!res || at->act == RF_ACT_NONE) && operand(&out->b, &p.b, p.k, p.n) &&
-           operand(&out->a, &p.a, p.m, p.k) && dense_rows(&out->y, &p.y, p.m, p.n) &&
-           (!res || dense_rows(&out->res, &p.res, p.m, p.n));
+    return p.batch_rank <= 1 && p.batches <= INT32_MAX && bias_fits(&p, bias) &&
+           epilogue_of(at->act, bias, &out->epilogue) && (!res || at->act == RF_ACT_NONE) &&
+           operand(&out->b, &p.b, p.k, p.n) && operand(&out->a, &p.a, p.m, p.k) &&
+           dense_rows(&out->y, &p.y, p.m, p.n) && (!res || dense_rows(&out->res, &p.res, p.m, p.n));
 }
 
 /* Our own row uses mma.sync, which on sm_90 reaches about 62% of the rate of wgmma; that can only
