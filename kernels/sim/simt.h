@@ -195,7 +195,7 @@ template <class T> float rf_half_bits(uint32_t bits)
 {
     uint16_t low = (uint16_t)bits;
     T h;
-    memcpy(&h, &low, 2);
+    memcpy((void *)&h, &low, 2);
     return (float)h;
 }
 template <class T> void rf_mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
