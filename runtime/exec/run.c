@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The run loop: no lookup, no allocation, no decision. Inner addresses are filled in when the arena
- * moves, the caller's at every run.
+ * moves, the caller's at every run. Steps of own kernels in a row share one team of threads.
  */
 #include "runtime/exec/plan.h"
 
@@ -87,19 +87,54 @@ static void record(rf_profile *profile, const rf_plan_step *step, int64_t begin,
         e->macs += step[k].macs;
 }
 
+typedef struct run_state {
+    rf_plan *plan;
+    rf_profile *profile;
+    rf_error *err;
+    size_t next; /* step */
+    rf_status status;
+} run_state;
+
+static void run_step(run_state *r)
+{
+    const rf_plan_step *s = &r->plan->steps[r->next];
+    const rf_kernel_call *call = &r->plan->calls[r->next];
+    int64_t begin = r->profile ? now_ns() : 0;
+    r->status =
+        s->chain > 1 ? s->kernel->run_chain(call, s->chain, r->err) : s->kernel->run(call, r->err);
+    if (r->profile && r->status == RF_OK)
+        record(r->profile, s, begin, now_ns());
+    r->next += (size_t)s->chain;
+}
+
+/* An external library has its own use for the threads. */
+static bool is_external(const rf_plan_step *step)
+{
+    return step->kernel->wanted != NULL;
+}
+
+static bool has_step(const run_state *r, bool external)
+{
+    return r->status == RF_OK && r->next < r->plan->n_steps &&
+           is_external(&r->plan->steps[r->next]) == external;
+}
+
+static void run_own_steps(void *ctx)
+{
+    for (run_state *r = ctx; has_step(r, false);)
+        run_step(r);
+}
+
 static rf_status run_steps(rf_plan *plan, rf_profile *profile, rf_error *err)
 {
-    for (size_t i = 0; i < plan->n_steps; i += (size_t)plan->steps[i].chain) {
-        const rf_plan_step *s = &plan->steps[i];
-        int64_t begin = profile ? now_ns() : 0;
-        rf_status status = s->chain > 1 ? s->kernel->run_chain(&plan->calls[i], s->chain, err)
-                                        : s->kernel->run(&plan->calls[i], err);
-        if (status != RF_OK)
-            return status;
-        if (profile)
-            record(profile, s, begin, now_ns());
+    run_state r = {.plan = plan, .profile = profile, .err = err, .status = RF_OK};
+    while (r.status == RF_OK && r.next < plan->n_steps) {
+        while (has_step(&r, true))
+            run_step(&r);
+        if (has_step(&r, false))
+            rf_parallel_team(plan->params.n_threads, run_own_steps, &r);
     }
-    return RF_OK;
+    return r.status;
 }
 
 rf_status rf_plan_run(rf_plan *plan, void *arena, const rf_tensor *inputs, const rf_tensor *outputs,
