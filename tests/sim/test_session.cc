@@ -188,4 +188,116 @@ TEST(SimSession, ServesManyThreadsOnOneDevice)
     EXPECT_EQ(wrong, std::vector<int>(wrong.size()));
 }
 
+// ---- NVIDIA's libraries: stand-ins that REFOLD_SIM_CUDNN=0 and REFOLD_SIM_CUBLASLT=0 take away
+
+class Variable
+{
+  public:
+    Variable(const char *name, const char *value) : name_(name) { setenv(name, value, 1); }
+    ~Variable() { unsetenv(name_); }
+
+  private:
+    const char *name_;
+};
+
+void collect(void *user, rf_log_level, const char *text)
+{
+    static_cast<std::vector<std::string> *>(user)->push_back(text);
+}
+
+int count(const std::vector<std::string> &lines, const std::string &what)
+{
+    int n = 0;
+    for (const std::string &line : lines)
+        n += line.find(what) != std::string::npos;
+    return n;
+}
+
+struct Library {
+    const char *kernel, *variable;
+    Model (*make)(std::vector<std::string> *lines);
+    std::vector<int64_t> dims; // of x; the library is wanted for few smaller ones
+};
+
+Net logged(const char *name, std::vector<std::string> *lines)
+{
+    rf_hooks hooks = {};
+    hooks.size = sizeof hooks;
+    hooks.logger = {collect, lines, RF_LOG_INFO};
+    return Net(name, &hooks);
+}
+
+// Nodes of the library between two that are not, so that it reads and writes half storage.
+const Library libraries[] = {
+    {"sim.cudnn_conv",
+     "REFOLD_SIM_CUDNN",
+     [](std::vector<std::string> *lines) {
+         Net n = logged("convolutions", lines);
+         rf_value x = n.conv("before", n.input("x", {1, 4, -1, -1}), 4, 128, 3);
+         x = n.relu("act", n.conv("one", x, 128, 128, 3));
+         n.output("y", n.conv("after", x, 128, 4, 3));
+         return finish_graph(n.take());
+     },
+     {1, 4, 5, 6}},
+    {"sim.cublaslt",
+     "REFOLD_SIM_CUBLASLT",
+     [](std::vector<std::string> *lines) {
+         Net n = logged("products", lines);
+         rf_value x = n.input("x", {-1, 8});
+         x = n.one("matmul", "before", {x, n.weight("u", {8, 320})});
+         x = n.one("matmul", "one", {x, n.weight("w", {320, 320}), n.weight("b", {320})});
+         n.output("y", n.one("softmax", "after", {x}, {ints("axis", {1})}));
+         return finish_graph(n.take());
+     },
+     {44 * 128, 8}},
+};
+
+rf_session_params half_params()
+{
+    rf_session_params p = sim_params();
+    p.precision = RF_F16;
+    return p;
+}
+
+TEST(SimLibraries, AreUsedWhereTheTableWantsThemAndNotMissedWhereTheyAreAbsent)
+{
+    for (const Library &library : libraries) {
+        std::vector<std::string> lines;
+        Array x = random_array("x", library.dims);
+        Array with, without;
+        Model model = library.make(&lines);
+        {
+            Session s = open_sim(model, half_params());
+            with = run(s, x);
+            EXPECT_EQ(run(s, x).data, with.data) << library.kernel << ": recorded";
+            EXPECT_NE(explain(s).find(library.kernel), std::string::npos) << explain(s);
+            EXPECT_EQ(count(lines, "is left out"), 0) << lines[0];
+        }
+        Variable gone(library.variable, "0");
+        Session s = open_sim(model, half_params());
+        without = run(s, x);
+        EXPECT_EQ(explain(s).find(library.kernel), std::string::npos) << explain(s);
+        EXPECT_EQ(count(lines, std::string(library.kernel) + " is left out"), 1);
+        EXPECT_EQ(count(lines, library.variable), 1) << "the reason is not named";
+        EXPECT_LT(relative_rms(without.data, with.data), 2e-3);
+    }
+}
+
+TEST(SimLibraries, ThatRefuseInPrepareLeaveTheNodeToTheNextRow)
+{
+    const Library &library = libraries[1];
+    std::vector<std::string> lines;
+    Model model = library.make(&lines);
+    Variable none(library.variable, "none"); // its heuristic has no algorithm
+    Session s = open_sim(model, half_params());
+    rf_tensor shape = Array(library.dims).shape();
+    rf_error err;
+    ASSERT_EQ(rf_session_prepare(s.get(), &shape, 1, nullptr, &err), RF_OK) << err.text;
+    EXPECT_NE(explain(s).find("sim.mma"), std::string::npos) << explain(s);
+    EXPECT_EQ(explain(s).find(library.kernel), std::string::npos) << explain(s);
+    EXPECT_EQ(count(lines, "matmul 'one': sim.cublaslt refused: cuBLASLt: "
+                           "cublasLtMatmulAlgoGetHeuristic: not supported"),
+              1);
+}
+
 } // namespace
