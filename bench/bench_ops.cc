@@ -90,7 +90,7 @@ std::vector<ops::Variant> forms_of(const ops::Case &c, const Options &o, const T
 json_t *report(const ops::Case &c, const ops::Variant &v, const Runner &r, const Work &w)
 {
     double best = r.quantile(0), p50 = r.quantile(0.5);
-    printf("%-34s %-5s %-12s %10.1f %10.1f", c.full_name().c_str(), rf_dtype_name(v.in), r.name(),
+    printf("%-34s %-5s %-14s %10.1f %10.1f", c.full_name().c_str(), rf_dtype_name(v.in), r.name(),
            best * 1e6, p50 * 1e6);
     if (w.flops > 0)
         printf(" %9.1f", w.flops / best * 1e-9);
@@ -267,7 +267,7 @@ int main(int argc, char **argv)
            target.backend->name, target.describe(), target.threads, source.c_str(),
            top.f32_flops * 1e-9, top.bf16_flops * 1e-9, top.copy_bytes * 1e-9,
            target.emulated() ? "EMULATED: times and rates mean nothing\n" : "");
-    printf("%-34s %-5s %-12s %10s %10s %9s %8s %7s\n", "node", "dtype", "kernel", "min us",
+    printf("%-34s %-5s %-14s %10s %10s %9s %8s %7s\n", "node", "dtype", "kernel", "min us",
            "p50 us", "GFLOP/s", "GB/s", "share");
     json_t *results = json_array();
     bool ok = true;

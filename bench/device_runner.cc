@@ -166,7 +166,7 @@ std::string DeviceRunner::warm_up()
     if (launch(0, &err) != RF_OK || d.ops->wait(d.stream, &err) != RF_OK ||
         record(2, &err) != RF_OK || replay(target_.emulated() ? 1 : 4, &err) != RF_OK)
         return err.text;
-    double n = std::ceil(batch_seconds / std::max(quantile(0), 1e-7));
+    double n = target_.emulated() ? 2 : std::ceil(batch_seconds / std::max(quantile(0), 1e-7));
     int launches = (int)std::min<double>(std::max(n, 2.0), largest_batch);
     times_.clear();
     return launches == 2 || record(launches, &err) == RF_OK ? "" : err.text;

@@ -7,6 +7,7 @@
  */
 #include <cuda_runtime_api.h>
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
