@@ -4,8 +4,8 @@
 #
 #     gpu_check.sh BUILD_DIR OUT_DIR [--device cuda|sim] [--only STEP,...]
 #
-# Runs each step below into OUT_DIR/STEP.txt, goes on after one that fails, and writes OUT_DIR/summary.md.
-# Exit 1: a step failed. It needs bash, python3, the build folder and this source tree (scripts, tests/data,
+# Runs each step below into OUT_DIR/STEP.txt, goes on after one that fails, and writes OUT_DIR/summary.md, which
+# keeps what earlier calls (--only) left in OUT_DIR. Exit 1: a step of this call failed. It needs bash, python3, the build folder and this source tree (scripts, tests/data,
 # tools/demo); no compiler, no meson. tools/dev/README.md says what to build and to carry.
 #
 #   props       the device, and its cuDNN form for tests/data/cuda
@@ -90,21 +90,9 @@ gtest() {
     rm -f "$xml"
     "$build/tests/$1" --gtest_brief=1 --gtest_filter="${2:-*}" --gtest_output="xml:$xml"
     status=$?
-    read -r passed tests_failed skipped < <("$python" "$root/tools/dev/sum_tests.py" "$xml")
+    [ -s "$xml" ] && read -r passed tests_failed skipped < <("$python" "$root/tools/dev/sum_tests.py" "$xml")
     echo "$1: ${passed:-0} passed, ${tests_failed:-?} failed, ${skipped:-?} skipped (exit $status)"
     [ $status -eq 0 ] && [ "${passed:-0}" -gt 0 ]
-}
-ops() {
-    "$build/bench/$props_exe" | tee "$out/device.json" &&
-        "$build/bench/$props_exe" --cudnn >"$out/cudnn_device.json"
-}
-
-# gtest PROGRAM [FILTER]: a suite that is all skipped has tested nothing.
-gtest() {
-    "$build/tests/$1" --gtest_brief=1 --gtest_filter="${2:-*}" --gtest_output="xml:$out/$1.xml"
-    local status=$?
-    [ $status -eq 77 ] && { echo "every test of $1 skipped itself"; return 1; }
-    return $status
 }
 ops() { gtest $ops_exe "${quick:+CudaKernels.*_binary_add*}"; }
 sessions() { gtest $sessions_exe; }
@@ -121,6 +109,7 @@ memcheck() { sanitizer memcheck "${quick:+CudaKernels.*_binary_add*}"; }
 racecheck() { sanitizer racecheck 'CudaKernels.*conv2d*:CudaKernels.*matmul*:CudaKernels.*attention*'; }
 
 ceilings() {
+    rm -f "$out"/ceilings.{json,arg}
     [ "$device" = cuda ] || { echo "the emulated GPU has no PyTorch"; return $SKIPPED; }
     "$python" "$root/tools/dev/gpu_torch.py" ceilings --json "$out/ceilings.json" | tee "$out/ceilings.arg"
 }
@@ -129,6 +118,7 @@ bench_ops() {
     local args=(--backend "$device" --json "$out/bench_ops.json") given
     given=$(tail -1 "$out/ceilings.arg" 2>/dev/null)
     [ -n "$given" ] && args+=(--ceilings "$given")
+    rm -f "$out"/bench_ops{,_cold}.json
     [ -n "$quick" ] && args+=(--filter linear_64_64_64 --seconds 0)
     "$build/bench/bench_ops" "${args[@]}" --all-kernels &&
         { [ -n "$quick" ] || "$build/bench/bench_ops" "${args[@]}" --cold --json "$out/bench_ops_cold.json"; }
@@ -158,6 +148,7 @@ network_case() {
 }
 
 network() {
+    rm -f "$out"/net_*
     local status=0 name path size precision sizes="512x512 1920x1080" precisions="f32 f16 bf16"
     [ -n "$quick" ] && sizes=16x16 precisions=f16
     while read -r name path; do
@@ -171,6 +162,7 @@ network() {
 }
 
 peers() {
+    rm -f "$out/peers.json"
     [ "$device" = cuda ] || { echo "the emulated GPU has no PyTorch"; return $SKIPPED; }
     local models
     mapfile -t models < <(checkpoints | cut -d' ' -f2-)
@@ -183,11 +175,12 @@ peers() {
 export -f props gtest ops sessions models sanitizer memcheck racecheck ceilings bench_ops checkpoints \
     network_case network peers
 export root build out python quick device golden refold ops_exe sessions_exe props_exe SKIPPED
-: >"$out/steps.tsv"
+touch "$out/steps.tsv"
 failed=0
 for step in $all_steps; do
     case ",$only," in ,, | *",$step,"*) ;; *) continue ;; esac
     begin=$SECONDS
+    sed -i "/^$step\t/d" "$out/steps.tsv"
     timeout --kill-after=10 "$limit" bash -o pipefail -c "$step" >"$out/$step.txt" 2>&1
     status=$?
     word=pass

@@ -99,7 +99,9 @@ def network_row(torch, args, path, size, name, dtype, compiled):
     net = dea_net.load(path).to(args.device, dtype=dtype, memory_format=torch.channels_last)
     x = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(1))
     x = x.to(args.device, dtype=dtype, memory_format=torch.channels_last)
-    run = torch.compile(net, mode="max-autotune") if compiled else net
+    # reduce-overhead: CUDA graphs, as Refold's sessions use them. max-autotune takes minutes per form.
+    torch.compiler.reset()
+    run = torch.compile(net, mode=args.mode, dynamic=False) if compiled else net
     with torch.inference_mode():
         begin = time.perf_counter()
         run(x)
@@ -145,6 +147,7 @@ def main():
                         type=lambda text: [parse_size(part) for part in text.split(",")])
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--seconds", type=float, default=1.0, help="of each form")
+    parser.add_argument("--mode", default="reduce-overhead", help="of torch.compile")
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--json", type=pathlib.Path, required=True)
     args = parser.parse_args()
