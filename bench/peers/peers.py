@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the same DEA-Net in Refold, ONNX Runtime, OpenVINO and PyTorch and prints a table.
 
-    python bench/peers/peers.py --refold build/tools/refold --model CKPT [--json OUT]
+    python bench/peers/peers.py --refold build/tools/cli/refold --model CKPT [--json OUT]
 
 Each contender has a process of its own, so that memory is separate, and the rounds are
 interleaved (A, B, C, A, B, C ...), so that a slow minute of the machine hits all of them.
@@ -25,7 +25,7 @@ import contenders
 import report
 
 HERE = contenders.HERE
-COLD_SIZE = (512, 512)
+DEFAULT_ROUNDS, DEFAULT_COLD_ROUNDS = 9, 3
 REFERENCE = "pytorch f32"
 # Root mean square difference from the reference, as a share of its standard deviation.
 MAX_RMS_OF_STD = {"f32": 1e-4, "bf16": 0.03}
@@ -44,6 +44,25 @@ def parse_size(text):
     return int(width), int(height)
 
 
+def parse_counts(least):
+    """'N' for every size, or 'WxH=N,...' with an optional plain N for the rest: {size or None: N}."""
+    def parse(text):
+        counts = {}
+        for part in text.split(","):
+            size, equals, count = part.rpartition("=")
+            key = parse_size(size) if equals else None
+            if not count.isdigit() or int(count) < least or key in counts:
+                raise argparse.ArgumentTypeError(
+                    f"'{part}': expected N or WxH=N, once for each size, N at least {least}")
+            counts[key] = int(count)
+        return counts
+    return parse
+
+
+def count_for(counts, size, default):
+    return counts.get(size, counts.get(None, default))
+
+
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=pathlib.Path, required=True,
@@ -55,16 +74,22 @@ def parse_args():
     parser.add_argument("--sizes", default="512x512,1920x1080",
                         type=lambda text: [parse_size(part) for part in text.split(",")])
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=9, help="timed runs of each contender")
-    parser.add_argument("--cold-rounds", type=int, default=3, help="0: no cold starts")
+    parser.add_argument("--rounds", type=parse_counts(1), default={}, metavar="N|WxH=N,...",
+                        help="timed runs of each contender, for all sizes or by size "
+                        f"(default {DEFAULT_ROUNDS})")
+    parser.add_argument("--cold-rounds", type=parse_counts(0), default={}, metavar="N|WxH=N,...",
+                        help=f"cold starts, likewise; 0: none (default {DEFAULT_COLD_ROUNDS})")
     parser.add_argument("--only", help="comma-separated parts of contender names, "
                         "such as 'refold,openvino bf16'")
     parser.add_argument("--work", type=pathlib.Path, help="folder for exported models "
                         "(default: refold-peers in the user's cache folder)")
     parser.add_argument("--json", type=pathlib.Path, metavar="OUT")
     args = parser.parse_args()
-    if args.rounds < 1 or args.threads < 1 or args.cold_rounds < 0:
-        parser.error("--rounds and --threads must be at least 1, --cold-rounds at least 0")
+    if args.threads < 1:
+        parser.error(f"--threads {args.threads}: expected at least 1")
+    for name, counts in (("--rounds", args.rounds), ("--cold-rounds", args.cold_rounds)):
+        for width, height in set(counts) - {None} - set(args.sizes):
+            parser.error(f"{name}: {width}x{height} is not one of --sizes")
     if not args.model.is_file():
         parser.error(f"--model {args.model}: no such file")
     return args
@@ -90,10 +115,9 @@ def prepare(args):
     digest = hashlib.sha256(args.model.read_bytes()).hexdigest()[:12]
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
     folder = (args.work or cache / "refold-peers").resolve() / f"{digest}-centred"
-    sizes = set(args.sizes) | ({COLD_SIZE} if args.cold_rounds else set())
     say(f"exporting to {folder} where not there yet")
     subprocess.run([sys.executable, str(HERE / "prepare.py"), str(args.model.resolve()),
-                    str(folder)] + [f"{w}x{h}" for w, h in sorted(sizes)], check=True,
+                    str(folder)] + [f"{w}x{h}" for w, h in sorted(set(args.sizes))], check=True,
                    stdout=sys.stderr)
     return folder
 
@@ -116,11 +140,11 @@ def input_path(folder, size):
 
 # ---- measurements ----------------------------------------------------------------------------
 
-def cold_start(contender, folder):
+def cold_start(contender, folder, size):
     """Seconds to the first result, from the start of the process and from its `ready`."""
     worker = contenders.Worker(contender)
     try:
-        worker.load(COLD_SIZE, input_path(folder, COLD_SIZE))
+        worker.load(size, input_path(folder, size))
         worker.ask("run")
         done = time.perf_counter()
         return done - worker.started, done - worker.ready
@@ -128,16 +152,16 @@ def cold_start(contender, folder):
         worker.close()
 
 
-def cold_starts(entries, folder, rounds, failures):
+def cold_starts(entries, folder, size, rounds, failures):
     """Interleaved like the warm rounds; the first round only warms the page cache."""
     times = {c.name: [] for c in entries}
     for index in range(rounds + 1 if rounds else 0):
-        say(f"cold start, round {index} of {rounds}")
+        say(f"{size[0]}x{size[1]}: cold start, round {index} of {rounds}")
         for contender in entries:
             if contender.name in failures:
                 continue
             try:
-                result = cold_start(contender, folder)
+                result = cold_start(contender, folder, size)
             except contenders.ContenderError as error:
                 failures[contender.name] = str(error)
                 continue
@@ -272,16 +296,16 @@ def main():
     torch_f32 = [c for c in contenders.peers(args.threads, folder) if c.name == REFERENCE]
     env = report.environment(args.threads, args.refold)
     failures, rows = {}, []
-    cold = cold_starts(entries, folder, args.cold_rounds, failures)
     for size in args.sizes:
-        measured, outputs = measure_size(entries, folder, size, args.rounds, failures)
+        cold = cold_starts(entries, folder, size,
+                           count_for(args.cold_rounds, size, DEFAULT_COLD_ROUNDS), failures)
+        measured, outputs = measure_size(entries, folder, size,
+                                         count_for(args.rounds, size, DEFAULT_ROUNDS), failures)
         if REFERENCE not in outputs:
             outputs[REFERENCE] = reference_output(torch_f32, folder, size)
         add_differences(measured, outputs, outputs[REFERENCE], failures)
         for row in measured:
-            from_start, from_ready = (cold.get(row["contender"], (None, None))
-                                      if size == COLD_SIZE else (None, None))
-            row["cold_s"], row["cold_after_ready_s"] = from_start, from_ready
+            row["cold_s"], row["cold_after_ready_s"] = cold.get(row["contender"], (None, None))
         rows += measured
 
     env["load_average_after"] = os.getloadavg()

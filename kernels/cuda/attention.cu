@@ -134,6 +134,37 @@ __device__ __forceinline__ float advance(float (&s)[4], float *max, float *sum)
     return fade;
 }
 
+/* Scores of a block of keys to probabilities, in shared memory; what was summed before fades. */
+template <int PARTS>
+__device__ __forceinline__ void
+probabilities(const rf_cuda_attention_params &p, const place &at, int64_t key, float (&s)[4][4],
+              float (&max)[4], float (&sum)[4], float (&o)[PARTS][4][4], float *to, int ty, int tx)
+{
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        int64_t query = at.query + ty * 4 + i;
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            int64_t k = key + tx + j * 16;
+            s[i][j] *= p.scale;
+            if (k >= p.keys || k > query + p.hidden)
+                s[i][j] = -INFINITY;
+            else if (p.bias.data && query < p.queries)
+                s[i][j] +=
+                    rf_load_as_float(p.bias.data, p.bias.dtype,
+                                     at.bias + query * p.bias.stride[2] + k * p.bias.stride[3]);
+        }
+        float fade = advance(s[i], &max[i], &sum[i]);
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            rf_shared_store(to + (ty * 4 + i) * PITCH + tx + j * 16, s[i][j]);
+#pragma unroll
+            for (int c = 0; c < PARTS; c++)
+                o[c][i][j] *= fade;
+        }
+    }
+}
+
 template <bool DENSE, int COLUMNS>
 __global__ void __launch_bounds__(256, COLUMNS == 256 ? 1 : 2)
     attention(const rf_cuda_attention_params p)
@@ -159,29 +190,7 @@ __global__ void __launch_bounds__(256, COLUMNS == 256 ? 1 : 2)
             scores(s, sq, sk, p.depth - d < SIDE ? p.depth - d : SIDE, ty, tx);
             __syncthreads();
         }
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            int64_t query = at.query + ty * 4 + i;
-#pragma unroll
-            for (int j = 0; j < 4; j++) {
-                int64_t k = key + tx + j * 16;
-                s[i][j] *= p.scale;
-                if (k >= p.keys || k > query + p.hidden)
-                    s[i][j] = -INFINITY;
-                else if (p.bias.data && query < p.queries)
-                    s[i][j] +=
-                        rf_load_as_float(p.bias.data, p.bias.dtype,
-                                         at.bias + query * p.bias.stride[2] + k * p.bias.stride[3]);
-            }
-            float fade = advance(s[i], &max[i], &sum[i]);
-#pragma unroll
-            for (int j = 0; j < 4; j++) {
-                rf_shared_store(sp + (ty * 4 + i) * PITCH + tx + j * 16, s[i][j]);
-#pragma unroll
-                for (int c = 0; c < PARTS; c++)
-                    o[c][i][j] *= fade;
-            }
-        }
+        probabilities(p, at, key, s, max, sum, o, sp, ty, tx);
         int keys = p.keys - key < SIDE ? (int)(p.keys - key) : SIDE;
 #pragma unroll
         for (int c = 0; c < PARTS; c++) {

@@ -15,6 +15,11 @@
  * scores again. Depths are multiples of 8; what is missing to 16, and keys and queries beyond the
  * end, arrive as zeros. Rows in shared memory have 8 halves of padding: an odd number of 16-byte
  * chunks, so the 8 rows of an ldmatrix matrix lie in different banks.
+ *
+ * ptxas (sm_90a), no spills; shared memory at the largest depth, blocks on a multiprocessor of H100:
+ *   128 queries, v 64: 240 registers, 36 KB, 2    64 queries, v 64: 128 registers, 27 KB, 4
+ *   64 queries, v 128: 164 registers, 51 KB, 3    64 queries, v 256: 242 registers, 99 KB, 2
+ * The depth-512 head needs 163 KB: not every device has that, `can` asks.
  */
 #include "kernels/cuda/attention.h"
 #include "kernels/cuda/device.cuh"
@@ -194,6 +199,27 @@ __device__ __forceinline__ float advance(float (&s)[8][4], int h, float *max, fl
     return fade;
 }
 
+/* Scores of a block of keys to probabilities; what was summed before fades. */
+template <int MT, int COLUMNS>
+__device__ __forceinline__ void probabilities(const rf_cuda_attention_params &p, int64_t bias,
+                                              int64_t query, int64_t key, bool edge,
+                                              float (&s)[MT][8][4], float (&max)[MT][2],
+                                              float (&sum)[MT][2], float (&o)[MT][COLUMNS / 8][4])
+{
+#pragma unroll
+    for (int i = 0; i < MT; i++)
+#pragma unroll
+        for (int r = 0; r < 2; r++) {
+            adjust(p, s[i], r, bias, query + i * 16 + r * 8, key, edge);
+            float fade = advance(s[i], r, &max[i][r], &sum[i][r]);
+#pragma unroll
+            for (int c = 0; c < COLUMNS / 8; c++) {
+                o[i][c][2 * r] *= fade;
+                o[i][c][2 * r + 1] *= fade;
+            }
+        }
+}
+
 /* Writes one query's columns. */
 template <int COLUMNS>
 __device__ __forceinline__ void store_row(const rf_cuda_attention_params &p,
@@ -257,18 +283,7 @@ __global__ void __launch_bounds__(THREADS, BLOCKS) attention_mma(const rf_cuda_a
         rf_cp_commit();
         scores<T, MT>(s, sq, sk, pitch);
         bool edge = key + KEYS > p.keys || key + KEYS - 1 > query0 + p.hidden;
-#pragma unroll
-        for (int i = 0; i < MT; i++)
-#pragma unroll
-            for (int r = 0; r < 2; r++) {
-                adjust(p, s[i], r, bias, query + i * 16 + r * 8, key + lane % 4 * 2, edge);
-                float fade = advance(s[i], r, &max[i][r], &sum[i][r]);
-#pragma unroll
-                for (int c = 0; c < COLUMNS / 8; c++) {
-                    o[i][c][2 * r] *= fade;
-                    o[i][c][2 * r + 1] *= fade;
-                }
-            }
+        probabilities<MT, COLUMNS>(p, bias, query, key + lane % 4 * 2, edge, s, max, sum, o);
         rf_cp_wait<0>();
         __syncthreads(); /* V is there, and nobody reads K any more */
         if (key + KEYS < seen) {

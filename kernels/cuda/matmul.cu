@@ -23,7 +23,7 @@ template <int TM, int DEPTH>
 __device__ __forceinline__ void multiply(float (&acc)[TM][TM], const float *a, const float *b,
                                          int pitch, int ty, int tx)
 {
-#pragma unroll
+#pragma unroll 2 /* more would spill */
     for (int k = 0; k < DEPTH; k++) {
         float x[TM], y[TM];
 #pragma unroll
@@ -179,7 +179,7 @@ __device__ __forceinline__ void fetch_any(float *to, const rf_cuda_matrix &t, in
     }
 }
 
-__global__ void __launch_bounds__(256) matmul_any(const rf_cuda_matmul_params p)
+__global__ void __launch_bounds__(256, 3) matmul_any(const rf_cuda_matmul_params p)
 {
     constexpr int TILE = 64, PITCH = 68;
     float *sa = (float *)RF_SHARED(TILE * TILE * sizeof(float)), *sb = sa + DEPTH * PITCH;

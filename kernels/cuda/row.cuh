@@ -59,12 +59,25 @@ __device__ __forceinline__ void rf_store8(void *data, int32_t dtype, int64_t at,
     }
 }
 
+/* The value of lane ^ m, of any plain struct of 4-byte members. */
+template <class V> __device__ __forceinline__ V rf_shfl_xor(V v, int m)
+{
+    union {
+        V v;
+        uint32_t words[sizeof(V) / 4];
+    } u = {v};
+#pragma unroll
+    for (int i = 0; i < (int)(sizeof(V) / 4); i++)
+        u.words[i] = __shfl_xor_sync(RF_FULL_MASK, u.words[i], m);
+    return u.v;
+}
+
 /* Joins v over THREADS neighbouring threads (a warp, or the whole block) in a fixed order; all of
  * them get the result. f(a, b) is commutative. shared: THREADS / 32 values, free again at once. */
 template <int THREADS, class V, class F> __device__ __forceinline__ V rf_join(V v, V *shared, F f)
 {
     for (int m = 16; m; m >>= 1)
-        v = f(v, __shfl_xor_sync(RF_FULL_MASK, v, m));
+        v = f(v, rf_shfl_xor(v, m));
     if (THREADS == 32)
         return v;
     if (threadIdx.x % 32 == 0)

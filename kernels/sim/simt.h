@@ -136,7 +136,7 @@ __attribute__((noinline)) const Slots &meet(const char *function, unsigned mask,
 /* The value that lane `src` gives. */
 template <class T> __forceinline__ T exchange(unsigned mask, T v, uint32_t src)
 {
-    static_assert(std::is_trivially_copyable<T>::value && sizeof(T) <= 64, "");
+    static_assert(std::is_arithmetic<T>::value, "nvcc has shuffles of numbers only");
     const Slots &slots = meet("a shuffle", mask, &v, sizeof v);
     T r;
     memcpy(&r, slots[src < 32 ? src : self->lane], sizeof r);

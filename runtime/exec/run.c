@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The run loop: no lookup, no allocation, no decision. Inner addresses are filled in when the arena
- * moves, the caller's at every run.
+ * moves, the caller's at every run. Steps of own kernels in a row share one team of threads.
  */
 #include "runtime/exec/plan.h"
 
@@ -87,22 +87,60 @@ void rf_profile_add(rf_profile *profile, const rf_plan_step *step, int64_t begin
         e->macs += step[k].macs;
 }
 
-static rf_status run_steps(rf_plan *plan, rf_profile *profile, const int *state, rf_error *err)
+typedef struct run_state {
+    rf_plan *plan;
+    rf_profile *profile;
+    const int *wanted; /* RF_RUN_...; may be NULL */
+    rf_error *err;
+    size_t next; /* step */
+    rf_status status;
+} run_state;
+
+static void run_step(run_state *r)
 {
-    for (size_t i = 0; i < plan->n_steps; i += (size_t)plan->steps[i].chain) {
-        const rf_plan_step *s = &plan->steps[i];
-        if (state && __atomic_load_n(state, __ATOMIC_RELAXED) == RF_RUN_CANCELLED)
-            return rf_fail(err, RF_ERR_CANCELLED, "cancelled before step %zu of %zu ('%s')", i + 1,
-                           plan->n_steps, s->name);
-        int64_t begin = profile ? now_ns() : 0;
-        rf_status status = s->chain > 1 ? s->kernel->run_chain(&plan->calls[i], s->chain, err)
-                                        : s->kernel->run(&plan->calls[i], err);
-        if (status != RF_OK)
-            return status;
-        if (profile)
-            rf_profile_add(profile, s, begin, now_ns());
+    const rf_plan_step *s = &r->plan->steps[r->next];
+    if (r->wanted && __atomic_load_n(r->wanted, __ATOMIC_RELAXED) == RF_RUN_CANCELLED) {
+        r->status = rf_fail(r->err, RF_ERR_CANCELLED, "cancelled before step %zu of %zu ('%s')",
+                            r->next + 1, r->plan->n_steps, s->name);
+        return;
     }
-    return RF_OK;
+    const rf_kernel_call *call = &r->plan->calls[r->next];
+    int64_t begin = r->profile ? now_ns() : 0;
+    r->status =
+        s->chain > 1 ? s->kernel->run_chain(call, s->chain, r->err) : s->kernel->run(call, r->err);
+    if (r->profile && r->status == RF_OK)
+        rf_profile_add(r->profile, s, begin, now_ns());
+    r->next += (size_t)s->chain;
+}
+
+/* An external library has its own use for the threads. */
+static bool is_external(const rf_plan_step *step)
+{
+    return step->kernel->wanted != NULL;
+}
+
+static bool has_step(const run_state *r, bool external)
+{
+    return r->status == RF_OK && r->next < r->plan->n_steps &&
+           is_external(&r->plan->steps[r->next]) == external;
+}
+
+static void run_own_steps(void *ctx)
+{
+    for (run_state *r = ctx; has_step(r, false);)
+        run_step(r);
+}
+
+static rf_status run_steps(rf_plan *plan, rf_profile *profile, const int *wanted, rf_error *err)
+{
+    run_state r = {.plan = plan, .profile = profile, .wanted = wanted, .err = err, .status = RF_OK};
+    while (r.status == RF_OK && r.next < plan->n_steps) {
+        while (has_step(&r, true))
+            run_step(&r);
+        if (has_step(&r, false))
+            rf_parallel_team(plan->params.n_threads, run_own_steps, &r);
+    }
+    return r.status;
 }
 
 void rf_plan_bind(rf_plan *plan, void *arena, const rf_tensor *inputs, const rf_tensor *outputs)

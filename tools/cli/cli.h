@@ -17,7 +17,7 @@ struct model_options {
     const char *model, *device, *precision;
     int threads;
     size_t memory_cap;
-    bool exact, verbose;
+    bool exact, tune, verbose;
     rf_dtype dtype; /* of precision */
 };
 /* -m and -v; and with those, where and how the model runs. Both parse into a struct

@@ -59,14 +59,38 @@ bool cli_info(const rf_model *model, rf_model_info *out)
     return rf_model_get_info(model, out, &err) == RF_OK || cli_fail(&err) == EXIT_OK;
 }
 
+/* $XDG_CACHE_HOME/refold, else ~/.cache/refold; NULL without a home. */
+static const char *tune_dir(char *path, size_t bytes)
+{
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    if (cache && *cache == '/')
+        snprintf(path, bytes, "%s/refold", cache);
+    else if (home && *home == '/')
+        snprintf(path, bytes, "%s/.cache/refold", home);
+    else
+        return NULL;
+    return path;
+}
+
+/* What is free in this machine's memory limits what runs in it, not what runs on a GPU. */
+static size_t default_cap(const char *device)
+{
+    bool gpu = device && (!strcmp(device, "cuda") || !strcmp(device, "sim"));
+    return gpu ? 0 : cli_free_bytes();
+}
+
 bool cli_session(const struct model_options *o, rf_model *model, rf_session **out)
 {
+    char dir[480];
     rf_session_params params = {.size = sizeof params,
                                 .device = o->device,
                                 .precision = o->dtype,
                                 .n_threads = o->threads,
-                                .memory_cap = o->memory_cap ? o->memory_cap : cli_free_bytes(),
-                                .exact = o->exact};
+                                .memory_cap =
+                                    o->memory_cap ? o->memory_cap : default_cap(o->device),
+                                .exact = o->exact,
+                                .tune = o->tune,
+                                .tune_dir = o->tune ? tune_dir(dir, sizeof dir) : NULL};
     rf_error err;
     return rf_session_create(model, &params, out, &err) == RF_OK || cli_fail(&err) == EXIT_OK;
 }

@@ -96,6 +96,9 @@ static error_t parse_device_option(int key, char *arg, struct argp_state *state)
     case 'x':
         o->exact = true;
         return 0;
+    case 'T':
+        o->tune = true;
+        return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -107,6 +110,8 @@ static const struct argp_option device_list[] = {
     {"threads", 't', "N", 0, "threads (all cores)", 1},
     {"memory-cap", 'M', "BYTES", 0, "refuse what needs more, e.g. 500M (what is free)", 1},
     {"exact", 'x', 0, 0, "no Winograd: sum every product directly", 1},
+    {"tune", 'T', 0, 0, "GPU: time the kernels of every node, keep the winners (~/.cache/refold)",
+     1},
     {0},
 };
 static const struct argp_child device_children[] = {{&model_argp, 0, 0, 0}, {0}};

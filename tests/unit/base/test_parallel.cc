@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <functional>
+#include <thread>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -149,6 +150,140 @@ TEST(Parallel, OneThreadStaysUsableInAForkedChild)
 TEST(Parallel, CountsAtLeastOneCore)
 {
     EXPECT_GE(rf_cpu_count(), 1);
+}
+
+void in_team(int n_threads, std::function<void()> body)
+{
+    rf_parallel_team(
+        n_threads, [](void *ctx) { (*(std::function<void()> *)ctx)(); }, &body);
+}
+
+void parallel_for(int n_threads, int64_t n, int64_t grain,
+                  std::function<void(int64_t, int64_t, int)> body)
+{
+    rf_parallel_for(
+        n_threads, n, grain,
+        [](void *ctx, int64_t begin, int64_t end, int thread) {
+            (*(std::function<void(int64_t, int64_t, int)> *)ctx)(begin, end, thread);
+        },
+        &body);
+}
+
+// Thousands of short calls one after the other, on more threads than cores too: late threads meet
+// calls that are over, and whoever has nothing to do takes parts of others.
+TEST(Team, GivesEveryPieceOfEveryCallOnceAndUnderItsNumber)
+{
+    for (int threads : {1, 2, 3, 9})
+        in_team(threads, [&] {
+            for (int round = 0; round < 3000; round++) {
+                const int64_t n = 1 + round % 23;
+                std::vector<int> seen((size_t)n, 0); // plain: a call's writes are seen when it ends
+                std::vector<int> pieces(9, 0);
+                parallel_for(1 + round % threads, n, 1 + round % 3,
+                             [&](int64_t begin, int64_t end, int thread) {
+                                 int64_t first, last;
+                                 rf_split(n, 1 + round % 3, thread, 1 + round % threads, &first,
+                                          &last);
+                                 if (begin == first)
+                                     pieces[(size_t)thread]++;
+                                 for (int64_t i = begin; i < end; i++)
+                                     seen[(size_t)i]++;
+                             });
+                for (int64_t i = 0; i < n; i++)
+                    ASSERT_EQ(seen[(size_t)i], 1) << "call " << round << ", index " << i;
+                for (int p : pieces)
+                    ASSERT_LE(p, 1);
+            }
+        });
+}
+
+TEST(Team, HoldsEveryThreadAtABarrier)
+{
+    for (int threads : {2, 5})
+        in_team(threads, [&] {
+            for (int round = 0; round < 300; round++) {
+                std::vector<int> a(8, 0), b(8, 0);
+                int team = 0;
+                parallel(threads, [&](int thread, int n) {
+                    for (int phase = 1; phase <= 3; phase++) {
+                        a[(size_t)thread] = phase;
+                        rf_parallel_barrier();
+                        for (int t = 0; t < n; t++)
+                            b[(size_t)thread] += a[(size_t)t] == phase;
+                        rf_parallel_barrier();
+                    }
+                    if (thread == 0)
+                        team = n;
+                });
+                ASSERT_GE(team, 1);
+                for (int t = 0; t < team; t++)
+                    ASSERT_EQ(b[(size_t)t], 3 * team) << "round " << round;
+            }
+        });
+}
+
+TEST(Team, RunsCallsInsideOfAPartAlone)
+{
+    std::atomic<int> calls{0}, wrong{0};
+    in_team(3, [&] {
+        parallel(3, [&](int, int) {
+            parallel(3, [&](int thread, int n) {
+                calls++;
+                wrong += thread != 0 || n != 1;
+                rf_parallel_barrier();
+            });
+            in_team(2, [&] { parallel(2, [&](int, int n) { wrong += n != 1; }); });
+        });
+        in_team(3, [&] { parallel(2, [&](int, int n) { wrong += n > 2; }); }); // joins this one
+    });
+    EXPECT_GE(calls, 1);
+    EXPECT_EQ(wrong, 0);
+}
+
+TEST(Team, IsNoLargerThanItsThreads)
+{
+    std::atomic<int> most{0}, after{0};
+    in_team(2, [&] { parallel(7, [&](int, int n) { most = n; }); });
+    EXPECT_GE(most, 1);
+    EXPECT_LE(most, 2);
+    parallel(2, [&](int, int) { after++; }); // an ordinary call again
+    EXPECT_GE(after, 1);
+    EXPECT_LE(after, 2);
+}
+
+// Longer pauses than a waiting thread spins: it has gone to sleep and must be woken.
+TEST(Team, WakesThreadsThatSleep)
+{
+    in_team(3, [&] {
+        for (int round = 0; round < 20; round++) {
+            usleep(3000);
+            std::atomic<int> parts{0};
+            parallel(3, [&](int thread, int) {
+                if (thread == round % 3)
+                    usleep(3000);
+                rf_parallel_barrier();
+                parts++;
+            });
+            ASSERT_GE(parts, 1);
+        }
+    });
+}
+
+TEST(Team, BelongsToTheThreadThatMadeIt)
+{
+    std::atomic<int64_t> sum{0};
+    std::vector<std::thread> users;
+    for (int u = 0; u < 3; u++)
+        users.emplace_back([&] {
+            in_team(2, [&] {
+                for (int round = 0; round < 500; round++)
+                    parallel_for(2, 10, 1,
+                                 [&](int64_t begin, int64_t end, int) { sum += end - begin; });
+            });
+        });
+    for (std::thread &t : users)
+        t.join();
+    EXPECT_EQ(sum, 3 * 500 * 10);
 }
 
 } // namespace
