@@ -427,6 +427,14 @@ rf_status rf_session_explain(rf_session *s, const char **out, rf_error *err)
     return finish_text(s, out, err);
 }
 
+rf_status rf_session_steps_json(rf_session *s, const char **out, rf_error *err)
+{
+    RF_TRY(need_plan(s, err));
+    reset_text(s);
+    rf_plan_steps_json(s->current, &s->text);
+    return finish_text(s, out, err);
+}
+
 const char *rf_session_device(const rf_session *session)
 {
     return session->device;

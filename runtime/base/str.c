@@ -46,6 +46,17 @@ void rf_str_printf(rf_str *s, const char *fmt, ...)
     s->len += (size_t)n;
 }
 
+void rf_str_append_escaped(rf_str *s, const char *text)
+{
+    for (; *text; text++)
+        if (*text == '"' || *text == '\\')
+            rf_str_printf(s, "\\%c", *text);
+        else if ((unsigned char)*text < 0x20)
+            rf_str_printf(s, "\\u%04x", (unsigned char)*text);
+        else
+            rf_str_append(s, text, 1);
+}
+
 void rf_str_free(rf_str *s)
 {
     rf_free(s->env, s->data, s->capacity);

@@ -22,6 +22,8 @@ typedef struct rf_str {
 
 void rf_str_append(rf_str *s, const char *bytes, size_t n);
 void rf_str_printf(rf_str *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* What stands for the text between the quotes of a JSON string. */
+void rf_str_append_escaped(rf_str *s, const char *text);
 void rf_str_free(rf_str *s);
 
 #ifdef __cplusplus

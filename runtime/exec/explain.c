@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a plan decided, in words; and the multiply-adds of a node.
+ * What a plan decided, in words and as JSON; and the multiply-adds of a node.
  */
 #include "runtime/exec/plan.h"
 
@@ -39,6 +39,48 @@ void rf_plan_explain(const rf_plan *plan, rf_str *out)
                   n, plan->n_steps, (double)plan->macs * 1e-9,
                   (double)plan->arena_bytes / 1048576.0, (double)plan->scratch_bytes / 1048576.0,
                   (double)plan->const_bytes / 1048576.0);
+}
+
+static void append_operand(rf_str *out, const rf_plan *plan, const rf_tensor *t, rf_value v)
+{
+    static const char *const stored[] = {[RF_STORE_NONE] = "none",
+                                         [RF_STORE_CONST] = "const",
+                                         [RF_STORE_INPUT] = "input",
+                                         [RF_STORE_OUTPUT] = "output",
+                                         [RF_STORE_ARENA] = "arena"};
+    if (!t) {
+        rf_str_printf(out, "null");
+        return;
+    }
+    rf_str_printf(out, "{\"dtype\":\"%s\",\"dims\":[", rf_dtype_name(t->dtype));
+    for (int i = 0; i < t->rank; i++)
+        rf_str_printf(out, "%s%lld", i ? "," : "", (long long)t->dims[i]);
+    rf_str_printf(out, "],\"bytes\":%zu,\"stored\":\"%s\",\"memory\":%d}", rf_tensor_bytes(t),
+                  stored[plan->values[v].storage], (int)plan->values[v].root);
+}
+
+void rf_plan_steps_json(const rf_plan *plan, rf_str *out)
+{
+    for (size_t i = 0; i < plan->n_steps; i++) {
+        const rf_plan_step *s = &plan->steps[i];
+        const rf_op_args *args = &plan->calls[i].args;
+        rf_str_printf(out, "%s{\"op\":\"%s\",\"name\":\"", i ? ",\n" : "[",
+                      rf_op_get(args->op)->name);
+        rf_str_append_escaped(out, s->name);
+        rf_str_printf(out, "\",\"kernel\":\"%s.%s\",\"macs\":%lld,\"scratch_bytes\":%zu,\"in\":[",
+                      s->backend->name, s->kernel->name, (long long)s->macs, s->scratch_bytes);
+        for (int k = 0; k < args->n_in; k++) {
+            rf_str_append(out, ",", k > 0);
+            append_operand(out, plan, args->in[k], s->in[k]);
+        }
+        rf_str_printf(out, "],\"out\":[");
+        for (int k = 0; k < args->n_out; k++) {
+            rf_str_append(out, ",", k > 0);
+            append_operand(out, plan, args->out[k], s->out[k]);
+        }
+        rf_str_printf(out, "]}");
+    }
+    rf_str_printf(out, plan->n_steps ? "]\n" : "[]\n");
 }
 
 int64_t rf_plan_macs(const rf_op_args *args)

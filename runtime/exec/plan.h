@@ -133,6 +133,8 @@ size_t rf_plan_output_offset(const rf_plan *plan, int i);
 /* Shape of graph output i (contiguous). */
 const rf_tensor *rf_plan_output(const rf_plan *plan, int i);
 void rf_plan_explain(const rf_plan *plan, rf_str *out);
+/* The steps as a JSON array, for programs; rf_session_steps_json says what is in it. */
+void rf_plan_steps_json(const rf_plan *plan, rf_str *out);
 
 /* Recorded step times, written as Chrome trace JSON. */
 rf_status rf_profile_create(rf_env *env, rf_profile **out, rf_error *err);

@@ -189,17 +189,6 @@ void rf_profile_destroy(rf_profile **profile_ptr)
     *profile_ptr = NULL;
 }
 
-static void append_escaped(rf_str *out, const char *s)
-{
-    for (; *s; s++)
-        if (*s == '"' || *s == '\\')
-            rf_str_printf(out, "\\%c", *s);
-        else if ((unsigned char)*s < 0x20)
-            rf_str_printf(out, "\\u%04x", (unsigned char)*s);
-        else
-            rf_str_append(out, s, 1);
-}
-
 void rf_profile_json(const rf_profile *profile, rf_str *out)
 {
     rf_str_printf(out, "{\"displayTimeUnit\":\"ms\",\"traceEvents\":[");
@@ -208,7 +197,7 @@ void rf_profile_json(const rf_profile *profile, rf_str *out)
         int64_t ns = e->end_ns - e->begin_ns;
         rf_str_printf(out, "%s\n{\"ph\":\"X\",\"pid\":1,\"tid\":1,\"cat\":\"op\",\"name\":\"",
                       i ? "," : "");
-        append_escaped(out, e->name);
+        rf_str_append_escaped(out, e->name);
         rf_str_printf(out,
                       "\",\"ts\":%.3f,\"dur\":%.3f,\"args\":{\"kernel\":\"%s\",\"macs\":%lld,"
                       "\"gflops\":%.1f}}",

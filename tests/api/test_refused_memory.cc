@@ -59,6 +59,7 @@ void use(Life &life, rf_model *model, const Array &input)
     rf_session_profile(s, true); // without memory there is no profile, and nothing else is lost
     life.call("run", [&](rf_error *e) { return rf_session_run(s, &in, 1, &out, 1, e); });
     life.call("explain", [&](rf_error *e) { return rf_session_explain(s, &text, e); });
+    life.call("steps", [&](rf_error *e) { return rf_session_steps_json(s, &text, e); });
     life.call("other", [&](rf_error *e) { return rf_session_prepare(s, &other, 1, nullptr, e); });
     life.call("again", [&](rf_error *e) { return rf_session_run(s, &in, 1, &out, 1, e); });
     rf_session_destroy(&s);

@@ -122,6 +122,7 @@ TEST(Session, ExplainsEveryStepOfTheLastShape)
     rf_error err = {};
     EXPECT_EQ(rf_session_explain(s.get(), &text, &err), RF_ERR_ARGUMENT)
         << "nothing is prepared yet";
+    EXPECT_EQ(rf_session_steps_json(s.get(), &text, &err), RF_ERR_ARGUMENT);
     run(s, random_array("x", {1, 3, 24, 20}));
     std::vector<Step> all = steps(s);
     ASSERT_GE(all.size(), 2u);

@@ -124,6 +124,41 @@ TEST_F(Cli, InfoNamesInputsOpsFoldsAndCost)
                                                           << text.out;
 }
 
+TEST_F(Cli, InfoExplainsEveryStepWithoutRunning)
+{
+    const std::vector<std::string> args = {"info",    "-m",        model(),
+                                           "--shape", "1x3x64x48", "--explain"};
+    std::vector<std::string> json = args;
+    json.push_back("--json");
+    Json j = parse(expect(0, json).out);
+    const json_t *steps = at(j, "steps");
+    EXPECT_EQ(static_cast<double>(json_array_size(steps)), number(j, "cost.steps"));
+    double macs = 0, convs = 0;
+    for (size_t i = 0; i < json_array_size(steps); i++) {
+        const json_t *s = json_array_get(steps, i),
+                     *y = json_array_get(json_object_get(s, "out"), 0);
+        macs += json_number_value(json_object_get(s, "macs"));
+        double bytes = json_string_value(json_object_get(y, "dtype")) == std::string("f32") ? 4 : 0;
+        const json_t *dims = json_object_get(y, "dims");
+        for (size_t k = 0; k < json_array_size(dims); k++)
+            bytes *= json_number_value(json_array_get(dims, k));
+        EXPECT_EQ(json_number_value(json_object_get(y, "bytes")), bytes) << "step " << i;
+        if (json_string_value(json_object_get(s, "op")) != std::string("conv2d"))
+            continue;
+        convs++;
+        const json_t *w = json_array_get(json_object_get(s, "in"), 1);
+        EXPECT_STREQ(json_string_value(json_object_get(w, "stored")), "const") << "step " << i;
+    }
+    EXPECT_GT(convs, 50);
+    EXPECT_EQ(macs, number(j, "macs"));
+    CommandResult text = expect(0, args);
+    EXPECT_NE(text.out.find("conv2d"), std::string::npos) << text.out;
+    EXPECT_NE(text.out.find("nodes in"), std::string::npos) << text.out;
+    EXPECT_EQ(
+        json_object_get(parse(expect(0, {"info", "-m", model(), "--json"}).out).get(), "steps"),
+        nullptr);
+}
+
 TEST_F(Cli, VerifyComparesFoldedWithUnfolded)
 {
     Json j = parse(expect(0, {"verify", "-m", model(), "--shape", "1x3x32x32", "--json"}).out);

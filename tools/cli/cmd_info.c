@@ -8,11 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_OPS = 256 };
+enum { KEY_OPS = 256, KEY_EXPLAIN };
 
 struct info_options {
     struct report_options report;
-    bool ops;
+    bool ops, explain;
 };
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -26,6 +26,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case KEY_OPS:
         o->ops = true;
         return 0;
+    case KEY_EXPLAIN:
+        o->explain = true;
+        return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -33,6 +36,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static const struct argp_option info_list[] = {
     {"ops", KEY_OPS, 0, 0, "list every op after folding and fusion", 0},
+    {"explain", KEY_EXPLAIN, 0, 0, "which kernel each op got and why; of --json: 'steps'", 0},
     {0},
 };
 static const struct argp_child children[] = {{&report_argp, 0, 0, 0}, {0}};
@@ -192,6 +196,24 @@ static json_t *info_json(const rf_model *model, const rf_model_info *info, const
         (json_int_t)cost->plan.macs, "peak_bytes", (json_int_t)cost->plan.peak_bytes);
 }
 
+static bool print_explanation(rf_session *session)
+{
+    const char *text;
+    rf_error err;
+    if (rf_session_explain(session, &text, &err) != RF_OK)
+        return cli_fail(&err) == EXIT_OK;
+    return fputs(text, stdout) >= 0;
+}
+
+static bool add_steps(rf_session *session, json_t *report)
+{
+    const char *text;
+    rf_error err;
+    if (rf_session_steps_json(session, &text, &err) != RF_OK)
+        return cli_fail(&err) == EXIT_OK;
+    return !json_object_set_new(report, "steps", json_loads(text, 0, NULL));
+}
+
 static bool show_info(const struct info_options *o, rf_model *model, rf_session *session)
 {
     struct cost cost = {.plan = {.size = sizeof cost.plan}};
@@ -203,11 +225,18 @@ static bool show_info(const struct info_options *o, rf_model *model, rf_session 
         return false;
     if (rf_session_prepare(session, cost.shapes, cost.n, &cost.plan, &err) != RF_OK)
         return cli_fail(&err) == EXIT_OK;
-    if (cli_wants_text(&o->report))
+    if (cli_wants_text(&o->report)) {
         print_info(o, model, &info, &cost, rf_session_device(session));
-    return !o->report.json ||
-           cli_print_json(info_json(model, &info, &cost, rf_session_device(session)),
-                          o->report.json);
+        if (o->explain && !print_explanation(session))
+            return false;
+    }
+    if (!o->report.json)
+        return true;
+    json_t *report = info_json(model, &info, &cost, rf_session_device(session));
+    if (!o->explain || add_steps(session, report))
+        return cli_print_json(report, o->report.json);
+    json_decref(report);
+    return false;
 }
 
 int cmd_info(int argc, char **argv)

@@ -103,6 +103,12 @@ RF_API void rf_session_cancel(rf_session *session);
  * to the session and lives until the next call on it. */
 RF_API RF_NODISCARD rf_status rf_session_explain(rf_session *session, const char **out,
                                                  rf_error *err);
+/* The same for programs: a JSON array with op, name, kernel, macs, scratch_bytes, in and out of
+ * every step; of each tensor dtype, dims, bytes, where it is stored (const, input, output, arena)
+ * and the number of its memory, which views and tensors written in place share. Same lifetime rule.
+ */
+RF_API RF_NODISCARD rf_status rf_session_steps_json(rf_session *session, const char **out,
+                                                    rf_error *err);
 /* Instruction set or device in words: "cpu avx512, 2 threads". Lives as long as the session. */
 RF_API const char *rf_session_device(const rf_session *session);
 
