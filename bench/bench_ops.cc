@@ -105,24 +105,44 @@ json_t *report(const ops::Case &c, const ops::Variant &v, const Runner &r, const
                      w.roof_seconds / best, "n", (json_int_t)r.runs());
 }
 
-// Times all kernels of one node; false if one fails.
+using Runners = std::vector<std::unique_ptr<Runner>>;
+
+// The kernels to time: the one that a plan would use, or all; "" or what went wrong.
+std::string prepare_all(const ops::Case &c, const ops::Instance &node, const Target &target,
+                        const Options &o, Runners *out)
+{
+    for (const rf_kernel *k : bench::kernels_for(node, target, o.all_kernels)) {
+        std::unique_ptr<Runner> r = bench::make_runner(k, target, node);
+        std::string wrong = r->prepare();
+        if (r->refused)
+            printf("%-40s %s refused: %s\n", c.full_name().c_str(), k->name, wrong.c_str());
+        else if (!wrong.empty())
+            return std::string(k->name) + ": " + wrong;
+        else
+            out->push_back(std::move(r));
+        if (!o.all_kernels && !out->empty())
+            break;
+    }
+    return "";
+}
+
+// Times the kernels of one node; false if one fails.
 bool bench_node(const ops::Case &c, const ops::Variant &v, const Target &target, const Options &o,
                 const bench_ceilings &top, json_t *results)
 {
     ops::Instance node(c, v, false);
-    std::vector<std::unique_ptr<Runner>> runners;
+    Runners runners;
     std::string wrong = node.problem();
-    for (const rf_kernel *k : wrong.empty() ? bench::kernels_for(node, target, o.all_kernels)
-                                            : std::vector<const rf_kernel *>()) {
-        runners.push_back(bench::make_runner(k, target, node));
-        wrong = wrong.empty() ? runners.back()->prepare() : wrong;
-    }
+    if (wrong.empty())
+        wrong = prepare_all(c, node, target, o, &runners);
     const double budget = o.seconds * (double)runners.size();
     for (auto &r : runners)
         wrong = wrong.empty() ? r->warm_up() : wrong;
     const int least = target.emulated() ? 1 : 3;
     double begin = bench::now();
-    for (int round = 0; round < least || (bench::now() - begin < budget && round < 10000); round++)
+    for (int round = 0;
+         wrong.empty() && (round < least || (bench::now() - begin < budget && round < 10000));
+         round++)
         for (auto &r : runners)
             wrong = wrong.empty() ? r->run() : wrong;
     if (!wrong.empty()) {

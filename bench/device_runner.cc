@@ -106,7 +106,10 @@ std::string DeviceRunner::prepare()
         bytes += desc_.args.in[i] ? rf_tensor_bytes(desc_.args.in[i]) : 0;
     for (int i = 0; i < desc_.args.n_out; i++)
         bytes += rf_tensor_bytes(desc_.args.out[i]);
-    size_t n = target_.cold ? std::min<size_t>(1 + cold_bytes / std::max<size_t>(bytes, 1), 64) : 1;
+    size_t n = 1;
+    if (target_.cold)
+        n = target_.emulated() ? 2
+                               : std::min<size_t>(1 + cold_bytes / std::max<size_t>(bytes, 1), 64);
     for (size_t i = 0; i < n; i++)
         if (add_tensors(&err) != RF_OK)
             return err.text;
@@ -167,7 +170,8 @@ std::string DeviceRunner::warm_up()
         record(2, &err) != RF_OK || replay(target_.emulated() ? 1 : 4, &err) != RF_OK)
         return err.text;
     double n = target_.emulated() ? 2 : std::ceil(batch_seconds / std::max(quantile(0), 1e-7));
-    int launches = (int)std::min<double>(std::max(n, 2.0), largest_batch);
+    double least = std::max(2.0, (double)copies_.size()); // every copy has its turn
+    int launches = (int)std::min<double>(std::max(n, least), largest_batch);
     times_.clear();
     return launches == 2 || record(launches, &err) == RF_OK ? "" : err.text;
 }
@@ -216,7 +220,7 @@ rf_status copy_rate(const Target &target, size_t bytes, double *out, rf_error *e
     return status;
 }
 
-// Multiply-adds count as two.
+// By the backend's own kernels; multiply-adds count as two.
 std::string matmul_rate(const Target &target, rf_dtype dtype, int64_t side, double *out)
 {
     const std::string dims = std::to_string(side) + "x" + std::to_string(side);
@@ -226,7 +230,12 @@ std::string matmul_rate(const Target &target, rf_dtype dtype, int64_t side, doub
                        false);
     *out = 0;
     std::string wrong = node.problem();
-    for (const rf_kernel *k : kernels_for(node, target, true)) {
+    size_t n;
+    const rf_kernel *const *table = target.backend->kernels(&n);
+    for (size_t i = 0; i < n; i++) {
+        const rf_kernel *k = table[i];
+        if (k->wanted || !node.accepts(*k, target.threads)) // wanted: of a library
+            continue;
         std::unique_ptr<Runner> r = make_device_runner(k, target, node);
         for (auto step : {&Runner::prepare, &Runner::warm_up, &Runner::run})
             wrong = wrong.empty() ? ((*r).*step)() : wrong;

@@ -62,10 +62,10 @@ std::string Runner::prepare_kernel(rf_pack_cache *packs)
     call_.n_threads = desc_.n_threads;
     call_.stream = target_.device.stream;
     double begin = now();
-    if (kernel_->prepare && kernel_->prepare(&desc_, &call_.state, &err) != RF_OK)
-        return err.text;
+    rf_status status = kernel_->prepare ? kernel_->prepare(&desc_, &call_.state, &err) : RF_OK;
     prepare_seconds = now() - begin;
-    return "";
+    refused = status == RF_ERR_UNSUPPORTED;
+    return status == RF_OK ? "" : err.text;
 }
 
 namespace
@@ -162,21 +162,21 @@ std::unique_ptr<Runner> make_runner(const rf_kernel *kernel, const Target &targe
 }
 
 std::vector<const rf_kernel *> kernels_for(const ops::Instance &node, const Target &target,
-                                           bool all)
+                                           bool unwanted)
 {
     std::vector<const rf_kernel *> rows;
     size_t n;
     const rf_kernel *const *table = target.backend->kernels(&n);
-    for (size_t i = 0; i < n && (all || rows.empty()); i++)
+    for (size_t i = 0; i < n; i++)
         if (node.accepts(*table[i], target.threads))
             rows.push_back(table[i]);
-        else if (all && target.on_device() && table[i]->wanted &&
+        else if (unwanted && target.on_device() && table[i]->wanted &&
                  node.accepts(*unasked(table[i]), target.threads))
             rows.push_back(unasked(table[i]));
     bool has_dnnl = false;
     for (const rf_kernel *k : rows)
         has_dnnl = has_dnnl || !strcmp(k->name, "dnnl");
-    for (size_t i = 0; all && !has_dnnl && rf_cpu_dnnl_any[i]; i++)
+    for (size_t i = 0; unwanted && !has_dnnl && rf_cpu_dnnl_any[i]; i++)
         if (target.backend == &rf_backend_cpu && node.accepts(*rf_cpu_dnnl_any[i], target.threads))
             rows.push_back(rf_cpu_dnnl_any[i]);
     return rows;

@@ -49,6 +49,7 @@ class Runner
     double quantile(double q) const;   // of the times, in seconds
     size_t runs() const { return times_.size(); }
     const char *name() const { return kernel_->name; }
+    bool refused = false; // by prepare, of a library: plans go on to the next row
     double prepare_seconds = 0;
 
   protected:
@@ -66,10 +67,10 @@ std::unique_ptr<Runner> make_runner(const rf_kernel *kernel, const Target &targe
 std::unique_ptr<Runner> make_device_runner(const rf_kernel *kernel, const Target &target,
                                            const ops::Instance &node);
 
-// Kernels of the backend that accept the node, in the planner's order: the first, or all, then with
-// those of an external library also where they are left out of plans.
+// Kernels of the backend that accept the node, in the planner's order; `unwanted`: those of an
+// external library also where they are left out of plans.
 std::vector<const rf_kernel *> kernels_for(const ops::Instance &node, const Target &target,
-                                           bool all);
+                                           bool unwanted);
 
 // What the device can do, by its own means: copies within its memory, and the best of its kernels
 // for a large matrix product.

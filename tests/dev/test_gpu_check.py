@@ -104,6 +104,14 @@ class GpuCheck(unittest.TestCase):
         self.assertEqual(check(BUILD, self.out, "--only", "ops").returncode, 0)
         self.assertEqual(results(self.out), {"props": "pass", "ops": "pass"})
 
+    def test_a_library_that_refuses_leaves_the_node_to_own_kernels(self):
+        done = check(BUILD, self.out, "--only", "bench_ops", REFOLD_SIM_CUBLASLT="none")
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("cublaslt_any refused: ", (self.out / "bench_ops.txt").read_text())
+        kernels = [r["kernel"] for r in json.loads((self.out / "bench_ops.json").read_text())["results"]]
+        self.assertIn("mma", kernels)
+        self.assertNotIn("cublaslt_any", kernels)
+
     def test_bad_arguments_are_refused(self):
         for options in [("--only", "nonsense"), ("--device", "tpu"), ("--only",), ("third",)]:
             with self.subTest(options):

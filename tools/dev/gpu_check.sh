@@ -14,13 +14,13 @@
 #   models      DEA-Net against the goldens
 #   memcheck, racecheck   compute-sanitizer, if there is one, on fewer cases
 #   ceilings    copy and matmul rates by PyTorch, if there is one with CUDA
-#   bench_ops   all kernels on the shapes of networks, cuDNN's (rows cudnn*) among them
+#   bench_ops   all kernels on the shapes of networks, cuDNN alone is its rows cudnn*
 #   network     refold bench and a profile: demo and DEA-Net b32, 512x512 and 1920x1080, f32, f16, bf16
 #   peers       PyTorch eager and torch.compile on the same networks
 #
 # Environment: RF_GOLDEN_DIR (models, b32 checkpoint), REFOLD_DEBS (folder of unpacked .deb: their libraries
 # are found), RF_COMMIT (what was built, where git is absent), RF_GPU_CHECK_QUICK=1 (tiny shapes and filters),
-# RF_GPU_CHECK_TIMEOUT (seconds per step, 1500), PYTHON (python3, the one with torch).
+# RF_GPU_CHECK_TIMEOUT (seconds per step, 1500), PYTHON (python3, the one with torch), COMPUTE_SANITIZER.
 set -uo pipefail
 
 usage() {
@@ -57,7 +57,6 @@ SKIPPED=77
 golden=${RF_GOLDEN_DIR:-$root/../shared/golden}
 export RF_GOLDEN_DIR=$golden RF_SOURCE_ROOT=$root RF_BUILD_ROOT=$build RF_TEST_DEVICE=$device
 export REFOLD_CUDA_MODULE=$build/librefold_cuda.so REFOLD_SIM_MODULE=$build/librefold_sim.so
-export CUDA_MODULE_LOADING=EAGER # a profile of a first run is not one of loading code
 refold=$build/tools/cli/refold
 if [ "$device" = sim ]; then
     ops_exe=test_sim sessions_exe=test_sim_session props_exe=sim_gpu_props
@@ -100,13 +99,18 @@ models() { gtest test_models "OnDevice.$([ -n "$quick" ] && echo OwnGolden || ec
 
 sanitizer() {
     local tool=$1 filter=$2 program
-    program=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2>/dev/null | head -1)
+    program=${COMPUTE_SANITIZER:-}
+    [ -n "$program" ] || program=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2>/dev/null | head -1)
     [ -n "$program" ] && [ "$device" = cuda ] || { echo "no compute-sanitizer, or no GPU"; return $SKIPPED; }
     RF_TEST_QUICK=1 "$program" --tool "$tool" --error-exitcode 86 "$build/tests/$ops_exe" \
         --gtest_brief=1 --gtest_filter="$filter"
 }
 memcheck() { sanitizer memcheck "${quick:+CudaKernels.*_binary_add*}"; }
-racecheck() { sanitizer racecheck 'CudaKernels.*conv2d*:CudaKernels.*matmul*:CudaKernels.*attention*'; }
+racecheck() {
+    local filter='CudaKernels.*conv2d*:CudaKernels.*matmul*:CudaKernels.*attention*'
+    [ -n "$quick" ] && filter='CudaKernels.*softmax*'
+    sanitizer racecheck "$filter"
+}
 
 ceilings() {
     rm -f "$out"/ceilings.{json,arg}
@@ -121,7 +125,7 @@ bench_ops() {
     rm -f "$out"/bench_ops{,_cold}.json
     [ -n "$quick" ] && args+=(--filter linear_64_64_64 --seconds 0)
     "$build/bench/bench_ops" "${args[@]}" --all-kernels &&
-        { [ -n "$quick" ] || "$build/bench/bench_ops" "${args[@]}" --cold --json "$out/bench_ops_cold.json"; }
+        "$build/bench/bench_ops" "${args[@]}" --cold --json "$out/bench_ops_cold.json"
 }
 
 # The models there are: "name path".
@@ -131,6 +135,7 @@ checkpoints() {
     [ -z "$quick" ] && [ -f "$b32" ] && echo "dea_b32 $b32"
 }
 
+# The profile is of a first run, which must not be one of loading code: EAGER.
 # network_case NAME MODEL WIDTH HEIGHT PRECISION
 network_case() {
     local base=$out/net_$1_$3x$4_$5 status=0
@@ -141,7 +146,7 @@ network_case() {
     "$refold" bench "${common[@]}" --shape "1x3x$4x$3" "${runs[@]}" --json="$base.json" || status=1
     [ -f "$base.json" ] && cat "$base.json"
     "$python" "$root/tools/dev/random_png.py" "$3" "$4" "$out/input.png" &&
-        "$refold" run "${common[@]}" "$out/input.png" -o "$out/output.png" --profile "$base.profile" &&
+        CUDA_MODULE_LOADING=EAGER "$refold" run "${common[@]}" "$out/input.png" -o "$out/output.png" --profile "$base.profile" &&
         "$python" "$root/tools/dev/profile_table.py" "$base.profile" | tee "$base.profile.md" || status=1
     rm -f "$out/input.png" "$out/output.png"
     return $status
