@@ -5,15 +5,13 @@
 //
 // Kernels of one node are run in turn, round after round, so that what else the machine does hits
 // all of them; the shortest run is what a kernel can do, the median what it did today. The share is
-// of the time that the node needs at the ceilings measured at start: its multiply-adds at the peak
-// of the arithmetic or its bytes (each tensor once) at the speed of a large copy, whichever takes
-// longer. Small nodes live in cache and may pass 100% of a copy.
+// of the time that the node needs at the ceilings measured at start (or given by --ceilings): its
+// multiply-adds at the peak of the arithmetic or its bytes (each tensor once) at the speed of a
+// large copy, whichever takes longer. Small nodes live in cache and may pass 100% of a copy.
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -21,9 +19,8 @@
 #include <getopt.h>
 #include <jansson.h>
 
-#include "bench/ceilings.h"
+#include "bench/runner.h"
 #include "runtime/exec/plan.h"
-#include "tests/ops/harness.h"
 
 namespace
 {
@@ -32,8 +29,12 @@ struct Options {
     std::string filter, backend = "cpu", dtype, json;
     int threads = rf_cpu_count();
     double seconds = 0.3; // for each kernel of a node
-    bool all_kernels = false, test_cases = false;
+    bool all_kernels = false, test_cases = false, cold = false;
+    bench_ceilings ceilings = {}; // given: copy_bytes > 0
 };
+
+using bench::Runner;
+using bench::Target;
 
 const std::vector<ops::Case> &network_shapes()
 {
@@ -44,105 +45,6 @@ const std::vector<ops::Case> &network_shapes()
     };
     return shapes;
 }
-
-double now()
-{
-    return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
-        .count();
-}
-
-struct Free {
-    void operator()(void *p) const { free(p); }
-};
-using Memory = std::unique_ptr<void, Free>;
-
-Memory allocate(size_t bytes)
-{
-    void *p = aligned_alloc(64, (bytes + 127) / 64 * 64);
-    if (p)
-        memset(p, 0, bytes);
-    return Memory(p);
-}
-
-// One kernel ready to run on one node, and its times.
-class Runner
-{
-  public:
-    Runner(const rf_kernel *kernel, const rf_backend *backend, const ops::Instance &node,
-           int threads)
-        : kernel_(kernel), backend_(backend), node_(node), desc_(node.desc(threads))
-    {
-    }
-    Runner(const Runner &) = delete;
-    ~Runner()
-    {
-        if (kernel_->release && call_.state)
-            kernel_->release(env_, call_.state);
-        rf_env_release(&env_);
-    }
-    // "" or why it cannot run.
-    std::string prepare()
-    {
-        rf_error err = {};
-        if (rf_env_create(nullptr, &env_, &err) != RF_OK)
-            return err.text;
-        desc_.env = env_;
-        call_.args = desc_.args;
-        call_.n_threads = desc_.n_threads;
-        size_t bytes = kernel_->scratch ? kernel_->scratch(&desc_) : 0;
-        scratch_ = allocate(bytes);
-        call_.scratch = scratch_.get();
-        double begin = now();
-        if (kernel_->prepare && kernel_->prepare(&desc_, &call_.state, &err) != RF_OK)
-            return err.text;
-        prepare_seconds = now() - begin;
-        for (int i = 0; i < desc_.args.n_in; i++)
-            call_.args.in[i] = node_.input((size_t)i);
-        for (int i = 0; i < desc_.args.n_out; i++) {
-            outputs_.push_back(*desc_.args.out[i]);
-            memories_.push_back(allocate(rf_tensor_bytes(desc_.args.out[i])));
-            outputs_.back().data = memories_.back().get();
-        }
-        for (int i = 0; i < desc_.args.n_out; i++)
-            call_.args.out[i] = &outputs_[(size_t)i];
-        return "";
-    }
-    std::string run()
-    {
-        rf_error err = {};
-        int saved = 0;
-        if (backend_->enter)
-            backend_->enter(desc_.n_threads, &saved);
-        double begin = now();
-        rf_status status = kernel_->run(&call_, &err);
-        times_.push_back(now() - begin);
-        if (backend_->leave)
-            backend_->leave(saved);
-        return status == RF_OK ? "" : err.text;
-    }
-    void forget() { times_.clear(); }
-    double quantile(double q) const
-    {
-        std::vector<double> sorted = times_;
-        std::sort(sorted.begin(), sorted.end());
-        return sorted[(size_t)(q * (double)(sorted.size() - 1))];
-    }
-    size_t runs() const { return times_.size(); }
-    const char *name() const { return kernel_->name; }
-    double prepare_seconds = 0;
-
-  private:
-    const rf_kernel *kernel_;
-    const rf_backend *backend_;
-    const ops::Instance &node_;
-    rf_kernel_desc desc_;
-    rf_kernel_call call_ = {};
-    rf_env *env_ = nullptr;
-    Memory scratch_;
-    std::vector<rf_tensor> outputs_;
-    std::vector<Memory> memories_;
-    std::vector<double> times_;
-};
 
 // What a node costs at least.
 struct Work {
@@ -157,25 +59,26 @@ Work work_of(const rf_kernel_desc &d, const bench_ceilings &top)
             w.bytes += (double)rf_tensor_bytes(d.args.in[i]);
     for (int i = 0; i < d.args.n_out; i++)
         w.bytes += (double)rf_tensor_bytes(d.args.out[i]);
-    bool half = d.args.in[0] && d.args.in[0]->dtype == RF_BF16;
+    bool half = d.args.in[0] && rf_dtype_bytes(d.args.in[0]->dtype) == 2;
     w.roof_seconds =
         std::max(w.flops / (half ? top.bf16_flops : top.f32_flops), w.bytes / top.copy_bytes);
     return w;
 }
 
-// The forms in which a plan holds the node: images NHWC, the rest plain; in either dtype.
-std::vector<ops::Variant> forms_of(const ops::Case &c, const Options &o)
+// The forms in which a plan holds the node: images NHWC, the rest plain; in every dtype.
+std::vector<ops::Variant> forms_of(const ops::Case &c, const Options &o, const Target &target)
 {
     const char *const matrix[] = {"matmul", "attention", "softmax", "layer_norm", "transpose"};
-    bool plain = false;
+    const std::vector<ops::Variant> all =
+        ops::variants_of(c, target.on_device() ? ops::Audience::device : ops::Audience::cpu);
+    bool plain = false, images = false;
     for (const char *name : matrix)
         plain = plain || !strcmp(name, rf_op_get(c.op)->name);
+    for (const ops::Variant &v : all)
+        images = images || v.in_layout == ops::Layout::nhwc;
     std::vector<ops::Variant> forms;
-    for (const ops::Variant &v : ops::variants_of(c, ops::Audience::cpu)) {
+    for (const ops::Variant &v : all) {
         bool nhwc = v.in_layout == ops::Layout::nhwc;
-        bool images = false;
-        for (const ops::Variant &other : ops::variants_of(c, ops::Audience::cpu))
-            images = images || other.in_layout == ops::Layout::nhwc;
         bool wanted = v.in == v.out && v.in_layout == v.out_layout &&
                       v.in_layout != ops::Layout::view && nhwc == (images && !plain);
         if (wanted && (o.dtype.empty() || o.dtype == rf_dtype_name(v.in)))
@@ -184,28 +87,10 @@ std::vector<ops::Variant> forms_of(const ops::Case &c, const Options &o)
     return forms;
 }
 
-std::vector<const rf_kernel *> kernels_for(const ops::Instance &node, const rf_backend *backend,
-                                           const Options &o)
-{
-    std::vector<const rf_kernel *> rows;
-    size_t n;
-    const rf_kernel *const *table = backend->kernels(&n);
-    for (size_t i = 0; i < n && (o.all_kernels || rows.empty()); i++)
-        if (node.accepts(*table[i], o.threads))
-            rows.push_back(table[i]);
-    bool has_dnnl = false;
-    for (const rf_kernel *k : rows)
-        has_dnnl = has_dnnl || !strcmp(k->name, "dnnl");
-    for (size_t i = 0; o.all_kernels && !has_dnnl && rf_cpu_dnnl_any[i]; i++)
-        if (backend == &rf_backend_cpu && node.accepts(*rf_cpu_dnnl_any[i], o.threads))
-            rows.push_back(rf_cpu_dnnl_any[i]);
-    return rows;
-}
-
 json_t *report(const ops::Case &c, const ops::Variant &v, const Runner &r, const Work &w)
 {
     double best = r.quantile(0), p50 = r.quantile(0.5);
-    printf("%-34s %-5s %-12s %10.1f %10.1f", c.full_name().c_str(), rf_dtype_name(v.in), r.name(),
+    printf("%-34s %-5s %-14s %10.1f %10.1f", c.full_name().c_str(), rf_dtype_name(v.in), r.name(),
            best * 1e6, p50 * 1e6);
     if (w.flops > 0)
         printf(" %9.1f", w.flops / best * 1e-9);
@@ -221,48 +106,66 @@ json_t *report(const ops::Case &c, const ops::Variant &v, const Runner &r, const
 }
 
 // Times all kernels of one node; false if one fails.
-bool bench_node(const ops::Case &c, const ops::Variant &v, const rf_backend *backend,
-                const Options &o, const bench_ceilings &top, json_t *results)
+bool bench_node(const ops::Case &c, const ops::Variant &v, const Target &target, const Options &o,
+                const bench_ceilings &top, json_t *results)
 {
     ops::Instance node(c, v, false);
     std::vector<std::unique_ptr<Runner>> runners;
     std::string wrong = node.problem();
-    for (const rf_kernel *k :
-         wrong.empty() ? kernels_for(node, backend, o) : std::vector<const rf_kernel *>()) {
-        runners.push_back(std::make_unique<Runner>(k, backend, node, o.threads));
+    for (const rf_kernel *k : wrong.empty() ? bench::kernels_for(node, target, o.all_kernels)
+                                            : std::vector<const rf_kernel *>()) {
+        runners.push_back(bench::make_runner(k, target, node));
         wrong = wrong.empty() ? runners.back()->prepare() : wrong;
     }
     const double budget = o.seconds * (double)runners.size();
-    for (auto &r : runners) { // pages, clocks, caches
-        wrong = wrong.empty() ? r->run() : wrong;
-        r->forget();
-    }
-    double begin = now();
-    for (int round = 0; round < 3 || (now() - begin < budget && round < 10000); round++)
+    for (auto &r : runners)
+        wrong = wrong.empty() ? r->warm_up() : wrong;
+    const int least = target.emulated() ? 1 : 3;
+    double begin = bench::now();
+    for (int round = 0; round < least || (bench::now() - begin < budget && round < 10000); round++)
         for (auto &r : runners)
             wrong = wrong.empty() ? r->run() : wrong;
     if (!wrong.empty()) {
         fprintf(stderr, "%s, %s: %s\n", c.full_name().c_str(), v.text().c_str(), wrong.c_str());
         return false;
     }
-    const Work w = work_of(node.desc(o.threads), top);
+    const Work w = work_of(node.desc(target.threads), top);
     for (auto &r : runners)
         json_array_append_new(results, report(c, v, *r, w));
     if (runners.empty())
         printf("%-34s %-5s no kernel of %s takes it\n", c.full_name().c_str(), rf_dtype_name(v.in),
-               backend->name);
+               target.backend->name);
     return true;
 }
 
 [[noreturn]] void usage(int code)
 {
     fprintf(code ? stderr : stdout,
-            "bench_ops [--filter TEXT] [--backend cpu|ref] [--threads N] [--dtype f32|bf16]\n"
-            "          [--all-kernels] [--tests] [--seconds S] [--json FILE]\n"
+            "bench_ops [--filter TEXT] [--backend cpu|ref|cuda|sim] [--threads N]\n"
+            "          [--dtype f32|f16|bf16] [--all-kernels] [--tests] [--seconds S] [--cold]\n"
+            "          [--ceilings F32_GFLOPS,BF16_GFLOPS,COPY_GBS] [--json FILE]\n"
             "  --all-kernels   every row that accepts a node, in turn, not only the first\n"
             "  --tests         the op cases of the tests instead of the shapes of networks\n"
-            "  --seconds S     for each kernel of a node (default 0.3)\n");
+            "  --seconds S     for each kernel of a node (default 0.3)\n"
+            "  --cold          devices: tensors out of the cache, by taking turns at copies\n"
+            "  --ceilings ...  instead of measuring what the machine can do at best\n");
     exit(code);
+}
+
+bool parse_ceilings(const char *text, bench_ceilings *out)
+{
+    double f32, bf16, copy;
+    int end = 0;
+    if (sscanf(text, "%lf,%lf,%lf%n", &f32, &bf16, &copy, &end) != 3 || text[end] ||
+        !(f32 > 0 && bf16 > 0 && copy > 0)) {
+        fprintf(stderr,
+                "--ceilings '%s': expected three positive numbers, F32_GFLOPS,BF16_GFLOPS,"
+                "COPY_GBS\n",
+                text);
+        return false;
+    }
+    *out = {f32 * 1e9, bf16 * 1e9, copy * 1e9};
+    return true;
 }
 
 Options parse(int argc, char **argv)
@@ -271,6 +174,7 @@ Options parse(int argc, char **argv)
                                    {"threads", 1, nullptr, 't'}, {"dtype", 1, nullptr, 'd'},
                                    {"json", 1, nullptr, 'j'},    {"all-kernels", 0, nullptr, 'a'},
                                    {"tests", 0, nullptr, 'c'},   {"seconds", 1, nullptr, 's'},
+                                   {"cold", 0, nullptr, 'C'},    {"ceilings", 1, nullptr, 'r'},
                                    {"help", 0, nullptr, 'h'},    {}};
     Options o;
     for (int k; (k = getopt_long(argc, argv, "h", names, nullptr)) != -1;)
@@ -296,6 +200,13 @@ Options parse(int argc, char **argv)
         case 'c':
             o.test_cases = true;
             break;
+        case 'C':
+            o.cold = true;
+            break;
+        case 'r':
+            if (!parse_ceilings(optarg, &o.ceilings))
+                exit(2);
+            break;
         case 's':
             o.seconds = atof(optarg);
             break;
@@ -307,34 +218,64 @@ Options parse(int argc, char **argv)
     return o;
 }
 
+// Where the ceilings come from; "" after a message if they cannot be measured.
+std::string find_ceilings(const Options &o, const Target &target, bench_ceilings *out)
+{
+    *out = o.ceilings;
+    if (out->copy_bytes > 0)
+        return "given";
+    if (!target.on_device()) {
+        bench_measure_ceilings(o.threads, out);
+        return "measured, arithmetic in registers";
+    }
+    std::string wrong = bench::measure_device_ceilings(target, out);
+    if (wrong.empty())
+        return "measured, arithmetic by own matmul";
+    fprintf(stderr, "bench_ops: ceilings: %s\n", wrong.c_str());
+    return "";
+}
+
+json_t *header(const Target &target, const bench_ceilings &top, const std::string &source,
+               json_t *results)
+{
+    return json_pack("{s:s, s:s, s:b, s:b, s:i, s:{s:f, s:f, s:f, s:s}, s:o}", "backend",
+                     target.backend->name, "isa", target.describe(), "emulated", target.emulated(),
+                     "cold", target.cold, "threads", target.threads, "ceilings", "f32_gflops",
+                     top.f32_flops * 1e-9, "bf16_gflops", top.bf16_flops * 1e-9, "copy_gbytes",
+                     top.copy_bytes * 1e-9, "source", source.c_str(), "results", results);
+}
+
 } // namespace
 
 int main(int argc, char **argv)
 {
     const Options o = parse(argc, argv);
-    const rf_backend *backend = rf_backend_find(o.backend.c_str());
-    if (!backend) {
-        fprintf(stderr, "bench_ops: no backend '%s' in this build\n", o.backend.c_str());
+    Target target;
+    target.threads = o.threads;
+    target.cold = o.cold;
+    std::string wrong = target.open(o.backend);
+    if (!wrong.empty()) {
+        fprintf(stderr, "bench_ops: %s\n", wrong.c_str());
         return 2;
     }
     bench_ceilings top;
-    bench_measure_ceilings(o.threads, &top);
-    printf("%s (%s), %d threads; ceilings: f32 %.0f GFLOP/s, bf16 %.0f GFLOP/s, copy %.1f GB/s\n",
-           backend->name, backend->describe(), o.threads, top.f32_flops * 1e-9,
-           top.bf16_flops * 1e-9, top.copy_bytes * 1e-9);
-    printf("%-34s %-5s %-12s %10s %10s %9s %8s %7s\n", "node", "dtype", "kernel", "min us",
+    const std::string source = find_ceilings(o, target, &top);
+    if (source.empty())
+        return 1;
+    printf("%s (%s), %d threads; ceilings (%s): f32 %.0f GFLOP/s, bf16 %.0f GFLOP/s, copy %.1f "
+           "GB/s\n%s",
+           target.backend->name, target.describe(), target.threads, source.c_str(),
+           top.f32_flops * 1e-9, top.bf16_flops * 1e-9, top.copy_bytes * 1e-9,
+           target.emulated() ? "EMULATED: times and rates mean nothing\n" : "");
+    printf("%-34s %-5s %-14s %10s %10s %9s %8s %7s\n", "node", "dtype", "kernel", "min us",
            "p50 us", "GFLOP/s", "GB/s", "share");
     json_t *results = json_array();
     bool ok = true;
     for (const ops::Case &c : o.test_cases ? ops::all_cases() : network_shapes())
         if (c.full_name().find(o.filter) != std::string::npos)
-            for (const ops::Variant &v : forms_of(c, o))
-                ok = bench_node(c, v, backend, o, top, results) && ok;
-    json_t *all =
-        json_pack("{s:s, s:s, s:i, s:{s:f, s:f, s:f}, s:o}", "backend", backend->name, "isa",
-                  backend->describe(), "threads", o.threads, "ceilings", "f32_gflops",
-                  top.f32_flops * 1e-9, "bf16_gflops", top.bf16_flops * 1e-9, "copy_gbytes",
-                  top.copy_bytes * 1e-9, "results", results);
+            for (const ops::Variant &v : forms_of(c, o, target))
+                ok = bench_node(c, v, target, o, top, results) && ok;
+    json_t *all = header(target, top, source, results);
     if (!o.json.empty() && json_dump_file(all, o.json.c_str(), JSON_INDENT(1)) != 0) {
         fprintf(stderr, "bench_ops: cannot write %s\n", o.json.c_str());
         ok = false;

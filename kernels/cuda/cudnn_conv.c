@@ -29,11 +29,16 @@ static bool conv_wanted(const rf_kernel_desc *d)
     return describe(d, &conv) && rf_cudnn_wins(&conv);
 }
 
-static bool conv_can(const rf_kernel_desc *d)
+static bool conv_usable(void)
 {
     const char *why;
+    return rf_cudnn_open(&why);
+}
+
+static bool conv_can(const rf_kernel_desc *d)
+{
     rf_cudnn_conv conv;
-    return describe(d, &conv) && rf_cudnn_open(&why);
+    return describe(d, &conv);
 }
 
 struct packing {
@@ -178,6 +183,7 @@ static const rf_kernel conv = {
     .name = "cudnn_conv",
     .why = "cuDNN: from 128 channels on, f16 or bf16 NHWC, residual before bias",
     .wanted = conv_wanted,
+    .usable = conv_usable,
     .can = conv_can,
     .prepare = conv_prepare,
     .release = conv_release,

@@ -6,10 +6,8 @@
  */
 #include "kernels/cuda/stream.h"
 
-#include "kernels/cuda/module.h"
-#ifdef RF_HAVE_CUDNN
 #include "kernels/cuda/library.h"
-#endif
+#include "kernels/cuda/module.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -113,19 +111,27 @@ static rf_status describe_device(rf_device *d, rf_error *err)
 static void describe_versions(rf_device *d)
 {
     int driver = 0;
-    const char *libraries = "no cuDNN";
-    char text[64];
+    const char *why = "built without its header";
+    char cudnn[560], cublaslt[560];
     (void)cudaDriverGetVersion(&driver);
+    snprintf(cudnn, sizeof cudnn, "no cuDNN (%s)", why);
+    snprintf(cublaslt, sizeof cublaslt, "no cuBLASLt (%s)", why);
 #ifdef RF_HAVE_CUDNN
-    const char *why;
-    const rf_cudnn *cudnn = rf_cudnn_open(&why);
-    if (cudnn) {
-        snprintf(text, sizeof text, "cuDNN %zu", cudnn->GetVersion());
-        libraries = text;
-    }
+    const rf_cudnn *nn = rf_cudnn_open(&why);
+    if (nn)
+        snprintf(cudnn, sizeof cudnn, "cuDNN %zu", nn->GetVersion());
+    else
+        snprintf(cudnn, sizeof cudnn, "no cuDNN (%s)", why);
 #endif
-    snprintf(d->versions, sizeof d->versions, "%s, driver %d, CUDA %d, %s, Refold %s",
-             d->description, driver, CUDART_VERSION, libraries, RF_CUDA_MODULE_ABI);
+#ifdef RF_HAVE_CUBLASLT
+    const rf_cublaslt *lt = rf_cublaslt_open(&why);
+    if (lt)
+        snprintf(cublaslt, sizeof cublaslt, "cuBLASLt %zu", lt->GetVersion());
+    else
+        snprintf(cublaslt, sizeof cublaslt, "no cuBLASLt (%s)", why);
+#endif
+    snprintf(d->versions, sizeof d->versions, "%s, driver %d, CUDA %d, %s, %s, Refold %s",
+             d->description, driver, CUDART_VERSION, cudnn, cublaslt, RF_CUDA_MODULE_ABI);
 }
 
 static rf_status open_locked(rf_device **out, rf_error *err)
@@ -167,6 +173,8 @@ static void close_device(rf_device **device)
     pthread_mutex_lock(&lock);
     if (!--d->n_owners) {
         devices[d->ordinal] = NULL;
+        if (d->close_cublaslt && rf_cuda_enter(d, NULL) == RF_OK)
+            d->close_cublaslt(d);
         if (d->uploads && rf_cuda_enter(d, NULL) == RF_OK)
             (void)rf_cuda_check(d, cudaStreamDestroy(d->uploads), "cudaStreamDestroy", NULL);
         free(d);

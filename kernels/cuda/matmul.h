@@ -63,6 +63,15 @@ rf_cuda_matmul_params rf_cuda_matmul_describe(const rf_op_args *args);
  * elements: the matrix's other strides are multiples of it too. */
 bool rf_cuda_matrix_by(const rf_cuda_matrix *t, int64_t other, int64_t along, int piece);
 
+/* For prepare: a constant b on the device as [matrix][n][k] in a's dtype, rows padded by zeros to
+ * whole 16-byte pieces. Rows that pack share the packed form. */
+rf_status rf_cuda_matmul_pack_b(const rf_kernel_desc *desc, const void **out, rf_error *err);
+/* The same for a constant bias that is one row for all of y: its n elements, one after the other.
+ */
+rf_status rf_cuda_matmul_pack_bias(const rf_kernel_desc *desc, const void **out, rf_error *err);
+/* The node with the packed b, which may not exist yet (NULL), in place of the given one. */
+rf_cuda_matmul_params rf_cuda_matmul_describe_packed(const rf_op_args *args, const void *b);
+
 extern const rf_kernel rf_cuda_matmul_mma; /* matmul_mma.c */
 #endif
 #endif

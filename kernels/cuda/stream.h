@@ -13,9 +13,11 @@ struct rf_device {
     int ordinal;
     struct cudaDeviceProp props;
     char description[320];
-    char versions[448];
+    char versions[1536];  /* with what is missing, and why */
     _Atomic int lost;     /* the cudaError_t after which the context is of no more use */
     cudaStream_t uploads; /* made at the first upload, under the lock of device.c */
+    void *cublaslt;       /* cublasLtHandle_t, made by the first kernel that needs it */
+    void (*close_cublaslt)(rf_device *device);
 };
 
 /* One launch; of a recording also its node in the CUDA graph. */

@@ -6,6 +6,8 @@
 
 #include "kernels/sim/sim.h"
 
+#include <algorithm>
+#include <climits>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
@@ -246,6 +248,24 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
         p->sharedMemPerBlock = 48 * 1024;
         p->sharedMemPerBlockOptin = 227 * 1024;
         p->sharedMemPerMultiprocessor = 228 * 1024;
+        p->reservedSharedMemPerBlock = 1024;
+        p->regsPerMultiprocessor = 65536;
+        p->maxBlocksPerMultiProcessor = 32;
+        const int grid[] = {INT_MAX, 65535, 65535}, block[] = {1024, 1024, 64};
+        std::copy(grid, grid + 3, p->maxGridSize);
+        std::copy(block, block + 3, p->maxThreadsDim);
+        return cudaSuccess;
+    });
+}
+// Only questions that have an answer without a clock or a cache.
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr which, int device)
+{
+    return call(__func__, [&] {
+        if (device)
+            return cudaErrorInvalidDevice;
+        if (which != cudaDevAttrCooperativeLaunch && which != cudaDevAttrComputeMode)
+            return cudaErrorInvalidValue;
+        *value = 0; // none; the default mode
         return cudaSuccess;
     });
 }

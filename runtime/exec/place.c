@@ -292,6 +292,28 @@ static void judge_library(rf_planner *p)
     plan->params.no_library |= wanted * 10 < all;
 }
 
+/* Says once per plan which libraries would have been used but are not on this machine. */
+static void log_absent(const rf_planner *p)
+{
+    const rf_plan *plan = p->plan;
+    const rf_backend *backend = plan->params.backend;
+    size_t n_rows;
+    const rf_kernel *const *rows = backend->kernels(&n_rows);
+    for (size_t k = 0; k < n_rows; k++)
+        for (size_t i = 0; rows[k]->wanted && i < plan->graph->n_nodes; i++) {
+            rf_kernel_desc d;
+            desc_of(p, &plan->graph->nodes[i], &d);
+            if (!plan->graph->nodes[i].n_out || d.args.op != rows[k]->op || !rows[k]->wanted(&d))
+                continue;
+            if (rows[k]->usable && !rows[k]->usable())
+                rf_log(plan->env, RF_LOG_INFO, "%s.%s is left out, its library cannot be used: %s",
+                       backend->name, rows[k]->name,
+                       plan->params.device ? backend->device_ops->versions(plan->params.device)
+                                           : backend->describe());
+            break;
+        }
+}
+
 rf_status rf_planner_prepare(rf_planner *p, rf_error *err)
 {
     rf_plan *plan = p->plan;
@@ -317,6 +339,8 @@ rf_status rf_planner_place(rf_planner *p, rf_error *err)
 {
     rf_plan *plan = p->plan;
     judge_library(p);
+    if (!plan->params.no_library && rf_log_enabled(plan->env, RF_LOG_INFO))
+        log_absent(p);
     size_t n = plan->graph->n_nodes; /* copies are appended behind */
     for (size_t i = 0; i < n; i++)
         if (plan->graph->nodes[i].n_out)

@@ -21,7 +21,7 @@ int rf_tune_candidates(const rf_backend *backend, const rf_kernel_desc *d, const
     bool comparable = rf_op_get(d->args.op)->tolerance == RF_TOL_REDUCE;
     for (size_t i = 0; i < n_rows && n < (comparable ? RF_TUNE_CANDIDATES : 1); i++)
         if (rows[i]->op == d->args.op && !(rows[i]->wanted && d->no_library) &&
-            (!rows[i]->can || rows[i]->can(d)))
+            (!rows[i]->usable || rows[i]->usable()) && (!rows[i]->can || rows[i]->can(d)))
             out[n++] = rows[i];
     return n;
 }

@@ -42,6 +42,28 @@ TEST_F(Cli, AnInputIsNeverOverwritten)
     EXPECT_EQ(read_file(checkpoint), before);
 }
 
+// Every way in which a device module can be missing, by the module of the emulated GPU.
+TEST_F(Cli, ADeviceModuleThatIsMissingOrWrongIsNamed)
+{
+    const std::string in = picture("in.png", 20, 20), out = dir_ / "out.png";
+    write_file(dir_ / "text.so", "no library");
+    const struct {
+        std::string module, expected;
+    } cases[] = {
+        {"/nowhere/module.so", "/nowhere/module.so"},
+        {dir_ / "text.so", "text.so"},
+        {"/lib/x86_64-linux-gnu/libm.so.6", "another version of Refold"},
+    };
+    for (const auto &c : cases) {
+        CommandResult r = refold({"run", "-m", model(), in, "-o", out, "--device", "sim"},
+                                 {{"REFOLD_SIM_MODULE", c.module}});
+        EXPECT_EQ(r.code, 1);
+        EXPECT_NE(r.err.find("device 'sim'"), std::string::npos) << r.err;
+        EXPECT_NE(r.err.find(c.expected), std::string::npos) << r.err;
+        EXPECT_FALSE(file_exists(out));
+    }
+}
+
 TEST_F(Cli, OutputsAreCheckedBeforeAnythingIsLoaded)
 {
     std::string in = picture("in.png", 20, 20);

@@ -89,8 +89,11 @@ TEST(CudaTables, HaveNoRowThatNoCaseReaches)
     for (const ops::Case &c : ops::all_cases())
         for (const ops::Variant &v : ops::variants_of(c, ops::Audience::device)) {
             ops::Instance instance(c, v, false);
-            for (auto k = missed.begin(); k != missed.end();)
-                k = instance.accepts(*kernels[*k], 1) ? missed.erase(k) : std::next(k);
+            for (auto k = missed.begin(); k != missed.end();) {
+                rf_kernel any = *kernels[*k]; // where a library wins may be too large for a case
+                any.wanted = nullptr;
+                k = instance.accepts(any, 1) ? missed.erase(k) : std::next(k);
+            }
         }
     for (size_t k : missed)
         ADD_FAILURE() << kernels[k]->name << " (" << rf_op_get(kernels[k]->op)->name

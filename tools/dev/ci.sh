@@ -85,7 +85,7 @@ format() {
 sanitized() {
     export RF_TEST_QUICK=1
     meson setup "$work/asan" -Db_sanitize=address,undefined -Dbuildtype=debugoptimized -Db_lundef=false \
-        -Dbench=false >"$work/asan.log" || { tail -20 "$work/asan.log"; return 1; }
+        -Dbench=false -Dgpu=disabled >"$work/asan.log" || { tail -20 "$work/asan.log"; return 1; }
     ninja -C "$work/asan" --quiet || return 1
     meson test -C "$work/asan" --no-rebuild --print-errorlogs --timeout-multiplier 3 \
         unit api fold ops loaders models cli
@@ -99,7 +99,7 @@ threads() {
     local run=(env)
     setarch -R true 2>/dev/null && run=(setarch -R) # TSan of GCC 12 dislikes much address randomness
     meson setup "$work/tsan" -Db_sanitize=thread -Dbuildtype=debugoptimized -Db_lundef=false \
-        -Dbench=false >"$work/tsan.log" || { tail -20 "$work/tsan.log"; return 1; }
+        -Dbench=false -Dgpu=disabled >"$work/tsan.log" || { tail -20 "$work/tsan.log"; return 1; }
     ninja -C "$work/tsan" --quiet tests/test_api || return 1
     TSAN_OPTIONS="halt_on_error=1 suppressions=$root/tests/support/tsan.supp" RF_TEST_QUICK=1 RF_SOURCE_ROOT=$root "${run[@]}" "$work/tsan/tests/test_api" \
         --gtest_filter='Threads.*' --gtest_brief=1 --gtest_output="xml:$work/tsan.xml"
@@ -109,7 +109,7 @@ threads() {
 
 # Half a minute of libFuzzer over every loader; each target counts.
 fuzz() {
-    CC=clang CXX=clang++ meson setup "$work/fuzz" -Dfuzz=true -Dtests=false -Dbench=false \
+    CC=clang CXX=clang++ meson setup "$work/fuzz" -Dfuzz=true -Dtests=false -Dbench=false -Dgpu=disabled \
         >"$work/fuzz.log" || { tail -20 "$work/fuzz.log"; return 1; }
     tools/dev/fuzz.sh "${RF_CI_FUZZ_SECONDS:-30}" "$work/fuzz" | tee "$work/fuzz.out"
     local status=${PIPESTATUS[0]} p f
