@@ -12,6 +12,7 @@ sys.path[:0] = [str(ROOT / "tools" / "dev"), str(ROOT / "bench" / "roofline")]
 import cuda_static  # noqa: E402
 import roofline  # noqa: E402
 
+NVCC = cuda_static.tool("nvcc", os.environ.get("RF_NVCC"))
 LOG = """ptxas info    : Compiling entry function '_Z7pa_halfI6__halfLi7EEv1P' for 'sm_90a'
 ptxas info    : Function properties for _Z7pa_halfI6__halfLi7EEv1P
     8 bytes stack frame, {stores} bytes spill stores, {loads} bytes spill loads
@@ -98,10 +99,10 @@ class Static(unittest.TestCase):
         launch = cuda_static.launches_of({"name": "pa_half<__half, 7>", "threads": 256}, constants)
         self.assertEqual([bytes for _, bytes, _ in launch], [51360, 67744])
 
-    @unittest.skipUnless(cuda_static.tool("nvcc"), "no nvcc")
+    @unittest.skipUnless(NVCC, "no nvcc")
     def test_no_hot_kernel_spills(self):
         families = sorted(cuda_static.HOT)
-        kernels = cuda_static.survey(cuda_static.tool("nvcc"), None, families)
+        kernels = cuda_static.survey(NVCC, None, families)
         self.assertEqual(cuda_static.problems_of(kernels, families), [])
 
 

@@ -12,7 +12,7 @@ H200. Nothing runs, so no time is known: "clocks" are how long one pass of that 
 three units busy at least, if memory answers at once and no shared memory access has conflicts.
 
 --check compiles the families of HOT only and fails if one of their kernels spills, or is not there.
-nvcc must be on PATH or in /usr/local/cuda/bin. nvdisasm is not in every toolkit:
+nvcc is $RF_NVCC (the build's, in its test), or on PATH, or in $CUDA_HOME or /usr/local/cuda. nvdisasm is not in every toolkit:
 `pip install nvidia-cuda-nvdisasm`; it is looked for on PATH and in --nvdisasm.
 """
 import argparse
@@ -74,7 +74,8 @@ MMA_CLOCKS = 1 / 0.62
 
 
 def tool(name, given=None):
-    return given or shutil.which(name) or shutil.which(name, path="/usr/local/cuda/bin")
+    return given or shutil.which(name) or shutil.which(
+        name, path=os.environ.get("CUDA_HOME", "/usr/local/cuda") + "/bin")
 
 
 def header_constants():
@@ -412,7 +413,7 @@ def main():
     parser.add_argument("--markdown", metavar="FILE")
     parser.add_argument("--nvdisasm", metavar="PROGRAM")
     args = parser.parse_args()
-    nvcc = tool("nvcc")
+    nvcc = tool("nvcc", os.environ.get("RF_NVCC"))
     if not nvcc:
         print("nvcc not found: nothing to look at")
         sys.exit(77)
