@@ -12,8 +12,9 @@ H200. Nothing runs, so no time is known: "clocks" are how long one pass of that 
 three units busy at least, if memory answers at once and no shared memory access has conflicts.
 
 --check compiles the families of HOT only and fails if one of their kernels spills, or is not there.
-nvcc is $RF_NVCC (the build's, in its test), or on PATH, or in $CUDA_HOME or /usr/local/cuda. nvdisasm is not in every toolkit:
-`pip install nvidia-cuda-nvdisasm`; it is looked for on PATH and in --nvdisasm.
+nvcc is $RF_NVCC (the build's, in its test), or on PATH, or in $CUDA_HOME or /usr/local/cuda.
+nvdisasm is not in every toolkit: `pip install nvidia-cuda-nvdisasm` (results were made with 13.2);
+it is looked for on PATH and in --nvdisasm.
 """
 import argparse
 import concurrent.futures
@@ -179,7 +180,8 @@ def parse_sass(text):
 
 
 def loops_of(code):
-    """Natural loops (the header comes before all of the body on every way from the entry) as sets of instruction indices."""
+    """Natural loops (every way from the entry into the body leads through its header) as sets of
+    instruction indices."""
     before = [[] for _ in code]
     for i, (_, target, falls) in enumerate(code):
         if target is not None and target < len(code):
