@@ -281,7 +281,7 @@ const Library libraries[] = {
 
 rf_session_params half_params()
 {
-    rf_session_params p = sim_params();
+    rf_session_params p = device_params();
     p.precision = RF_F16;
     return p;
 }
@@ -294,14 +294,14 @@ TEST(SimLibraries, AreUsedWhereTheTableWantsThemAndNotMissedWhereTheyAreAbsent)
         Array with, without;
         Model model = library.make(&lines);
         {
-            Session s = open_sim(model, half_params());
+            Session s = open_on_device(model, half_params());
             with = run(s, x);
             EXPECT_EQ(run(s, x).data, with.data) << library.kernel << ": recorded";
             EXPECT_NE(explain(s).find(library.kernel), std::string::npos) << explain(s);
             EXPECT_EQ(count(lines, "is left out"), 0) << lines[0];
         }
         Variable gone(library.variable, "0");
-        Session s = open_sim(model, half_params());
+        Session s = open_on_device(model, half_params());
         without = run(s, x);
         EXPECT_EQ(explain(s).find(library.kernel), std::string::npos) << explain(s);
         EXPECT_EQ(count(lines, std::string(library.kernel) + " is left out"), 1);
@@ -316,7 +316,7 @@ TEST(SimLibraries, ThatRefuseInPrepareLeaveTheNodeToTheNextRow)
     std::vector<std::string> lines;
     Model model = library.make(&lines);
     Variable none(library.variable, "none"); // its heuristic has no algorithm
-    Session s = open_sim(model, half_params());
+    Session s = open_on_device(model, half_params());
     rf_tensor shape = Array(library.dims).shape();
     rf_error err;
     ASSERT_EQ(rf_session_prepare(s.get(), &shape, 1, nullptr, &err), RF_OK) << err.text;
