@@ -12,6 +12,7 @@ sys.path[:0] = [str(ROOT / "tools" / "dev"), str(ROOT / "bench" / "roofline")]
 import cuda_static  # noqa: E402
 import roofline  # noqa: E402
 
+NVCC = cuda_static.tool("nvcc", os.environ.get("RF_NVCC"))
 LOG = """ptxas info    : Compiling entry function '_Z7pa_halfI6__halfLi7EEv1P' for 'sm_90a'
 ptxas info    : Function properties for _Z7pa_halfI6__halfLi7EEv1P
     8 bytes stack frame, {stores} bytes spill stores, {loads} bytes spill loads
@@ -81,6 +82,11 @@ class Static(unittest.TestCase):
         self.assertFalse(loop["whole"])
         self.assertEqual(loop["clocks"], {"tensor": 6.5, "issue": 2, "shared": 4})
 
+    def test_a_kernel_without_products_has_no_loop(self):
+        _, code = cuda_static.parse_sass(SASS.replace("HMMA.16816.F32", "LDG.E"))["_Z1kv"]
+        self.assertIsNone(cuda_static.mix_of(code))
+        self.assertIsNone(cuda_static.mix_of([]))
+
     def test_occupancy(self):
         for args, want in (((128, 256, 51360), (2, 16, "registers")),
                            ((123, 128, 70272), (3, 12, "shared")),
@@ -93,10 +99,10 @@ class Static(unittest.TestCase):
         launch = cuda_static.launches_of({"name": "pa_half<__half, 7>", "threads": 256}, constants)
         self.assertEqual([bytes for _, bytes, _ in launch], [51360, 67744])
 
-    @unittest.skipUnless(cuda_static.tool("nvcc"), "no nvcc")
+    @unittest.skipUnless(NVCC, "no nvcc")
     def test_no_hot_kernel_spills(self):
         families = sorted(cuda_static.HOT)
-        kernels = cuda_static.survey(cuda_static.tool("nvcc"), None, families)
+        kernels = cuda_static.survey(NVCC, None, families)
         self.assertEqual(cuda_static.problems_of(kernels, families), [])
 
 
@@ -109,7 +115,8 @@ def tensor(dims, dtype_bytes, memory, stored="arena"):
 
 class Roofline(unittest.TestCase):
     LOOP = {"mix": {"HMMA": 32}, "ffma": 0, "clocks": {"tensor": 50.0, "shared": 48, "issue": 20.0}}
-    EVIDENCE = roofline.Evidence({"kernels": [{"name": "mma_resident<__half>(", "loop": LOOP}]})
+    STATIC = {"kernels": [{"name": "mma_resident<__half>(", "loop": LOOP}]}
+    EVIDENCE = roofline.Evidence(STATIC)
 
     def conv(self, c):
         x = tensor([1, c, 512, 528], 2, 1)
@@ -130,6 +137,13 @@ class Roofline(unittest.TestCase):
         self.assertGreater(part["apart"], part["overlapped"])
         self.assertLess(part["floor"], part["overlapped"])
         self.assertEqual(part["row"], "mma (mma_resident) 32 to 32")
+
+    def test_slower_and_faster_tensor_cores(self):
+        told = roofline.predict(self.conv(32), self.EVIDENCE)["compute"]
+        half = roofline.predict(self.conv(32), roofline.Evidence(self.STATIC, 0.31))["compute"]
+        fast = roofline.predict(self.conv(32), roofline.Evidence(self.STATIC, 1))["compute"]
+        self.assertAlmostEqual(half, 2 * told)
+        self.assertAlmostEqual(fast, told * 48 / 50, msg="shared memory is next")
 
     def test_a_tail_of_blocks_costs_a_round(self):
         self.assertEqual(roofline.uneven(132), 1)

@@ -12,8 +12,9 @@ H200. Nothing runs, so no time is known: "clocks" are how long one pass of that 
 three units busy at least, if memory answers at once and no shared memory access has conflicts.
 
 --check compiles the families of HOT only and fails if one of their kernels spills, or is not there.
-nvcc must be on PATH or in /usr/local/cuda/bin. nvdisasm is not in every toolkit:
-`pip install nvidia-cuda-nvdisasm`; it is looked for on PATH and in --nvdisasm.
+nvcc is $RF_NVCC (the build's, in its test), or on PATH, or in $CUDA_HOME or /usr/local/cuda.
+nvdisasm is not in every toolkit: `pip install nvidia-cuda-nvdisasm` (results were made with 13.2);
+it is looked for on PATH and in --nvdisasm.
 """
 import argparse
 import concurrent.futures
@@ -74,7 +75,8 @@ MMA_CLOCKS = 1 / 0.62
 
 
 def tool(name, given=None):
-    return given or shutil.which(name) or shutil.which(name, path="/usr/local/cuda/bin")
+    return given or shutil.which(name) or shutil.which(
+        name, path=os.environ.get("CUDA_HOME", "/usr/local/cuda") + "/bin")
 
 
 def header_constants():
@@ -178,7 +180,8 @@ def parse_sass(text):
 
 
 def loops_of(code):
-    """Natural loops as sets of instruction indices."""
+    """Natural loops (every way from the entry into the body leads through its header) as sets of
+    instruction indices."""
     before = [[] for _ in code]
     for i, (_, target, falls) in enumerate(code):
         if target is not None and target < len(code):
@@ -268,13 +271,16 @@ def mix_of(code):
         return None
     body = hot_loop(code)
     path = cheapest_path(code, body or set(range(len(code))))
+    hmma, ffma = work_of(code, path)
+    if not hmma and ffma * 5 < len(path):  # some sums beside loads and stores
+        return None
     ops = count_ops(code, path)
     mix = {name: 0 for name in [*(name for name, _ in CLASSES), "integer"]}
     for op, n in ops.items():
         mix[class_of(op)] += n
     clocks = {"tensor": round(mix["HMMA"] * MMA_CLOCKS, 1), "issue": len(path) / 4,
               "shared": sum(n * shared_clocks(op) for op, n in ops.items())}
-    return {"whole": body is None, "instructions": len(path), "ffma": work_of(code, path)[1],
+    return {"whole": body is None, "instructions": len(path), "ffma": ffma,
             "mix": {k: v for k, v in mix.items() if v}, "clocks": clocks,
             "bound": max(clocks, key=clocks.get)}
 
@@ -335,6 +341,8 @@ def problems_of(kernels, families):
 
 
 def loop_cells(loop):
+    if not loop:
+        return "| few products | | | | |"
     n = loop["instructions"]
     share = " ".join(f"{name} {100 * count / n:.0f}%" for name, count in
                      sorted(loop["mix"].items(), key=lambda item: -item[1]))
@@ -360,7 +368,8 @@ def markdown(kernels, facts):
         "least; the largest bounds the loop. Counted is the cheapest path through the loop that "
         "makes all its products, so without what is done now and then (loading the next pixels). "
         "'kernel': no loop makes products, the path is that through the whole kernel, with inner loops "
-        "taken once.", "",
+        "taken once. Where products stand in two loops, that with more is shown, and of nested loops "
+        "the inner one (attention_mma: Q K^T; its P V is outside of it).", "",
         "| kernel | of | instructions | mix | clocks: tensor / shared / issue | bound |",
         "|---|---|---|---|---|---|"]
     lines += [f"| {k['name'].rstrip('(')} {loop_cells(k['loop'])}" for k in hot]
@@ -406,7 +415,7 @@ def main():
     parser.add_argument("--markdown", metavar="FILE")
     parser.add_argument("--nvdisasm", metavar="PROGRAM")
     args = parser.parse_args()
-    nvcc = tool("nvcc")
+    nvcc = tool("nvcc", os.environ.get("RF_NVCC"))
     if not nvcc:
         print("nvcc not found: nothing to look at")
         sys.exit(77)
