@@ -27,7 +27,8 @@ std::string variable(const char *name)
     return v ? v : "";
 }
 
-const char *const HEADERS[] = {"base", "tensor", "graph", "model", "session", "io", "refold"};
+const char *const HEADERS[] = {"base",  "tensor",  "dlpack", "graph",
+                               "model", "session", "io",     "refold"};
 
 // Names of the functions that the public headers mark RF_API.
 std::set<std::string> declared()
