@@ -31,15 +31,21 @@ static void desc_of(const rf_planner *p, const rf_graph_node *n, rf_kernel_desc 
         d->args.out[k] = &plan->values[n->out[k]].tensor;
 }
 
-/* An external library may refuse on the spot what it was wanted for (another version, another
- * device): then the next kernel takes the node. So its kernels are prepared while they are placed,
- * and all others when memory is known to suffice (rf_planner_prepare). */
-static rf_status prepare_wanted(rf_planner *p, rf_kernel_desc *d, const char *name,
-                                const rf_backend *backend, const rf_kernel **kernel, void **state,
-                                rf_error *err)
+/* The library of a device may refuse on the spot what it was wanted for (another version, another
+ * card). */
+static bool may_refuse(const rf_plan *plan, const rf_kernel *kernel)
+{
+    return plan->params.device && kernel->wanted;
+}
+
+/* A kernel that may refuse is prepared while it is placed, so that the next one can take its node;
+ * all others are when memory is known to suffice (rf_planner_prepare). */
+static rf_status prepare_refusable(rf_planner *p, rf_kernel_desc *d, const char *name,
+                                   const rf_backend *backend, const rf_kernel **kernel,
+                                   void **state, rf_error *err)
 {
     rf_error why;
-    if (!(*kernel)->wanted)
+    if (!may_refuse(p->plan, *kernel))
         return RF_OK;
     rf_status status = (*kernel)->prepare(d, state, &why);
     if (status == RF_ERR_UNSUPPORTED) {
@@ -47,7 +53,7 @@ static rf_status prepare_wanted(rf_planner *p, rf_kernel_desc *d, const char *na
                name, backend->name, (*kernel)->name, why.text);
         d->no_library = true;
         if ((*kernel = rf_backend_choose(backend, d)))
-            return prepare_wanted(p, d, name, backend, kernel, state, err);
+            return prepare_refusable(p, d, name, backend, kernel, state, err);
     }
     if (status != RF_OK && err)
         *err = why;
@@ -70,7 +76,7 @@ static rf_status add_step(rf_planner *p, const rf_graph_node *n, const rf_backen
     if (plan->params.tuner && rf_plan_macs(&d.args))
         RF_TRY(rf_tuner_choose(plan->params.tuner, &d, &kernel, err));
     *call = (rf_kernel_call){.args = d.args, .n_threads = plan->params.n_threads};
-    RF_TRY(prepare_wanted(p, &d, n->name, backend, &kernel, &call->state, err));
+    RF_TRY(prepare_refusable(p, &d, n->name, backend, &kernel, &call->state, err));
     s->kernel = kernel;
     s->backend = backend;
     s->name = n->name;
@@ -325,7 +331,7 @@ rf_status rf_planner_prepare(rf_planner *p, rf_error *err)
             call->state = s->owner < 0 ? NULL : plan->calls[s->owner].state;
             continue;
         }
-        if (s->kernel->wanted)
+        if (may_refuse(plan, s->kernel))
             continue; /* prepared when it was placed */
         const rf_kernel_desc d = rf_plan_desc(plan, &call->args);
         if (s->kernel->prepare)
