@@ -304,7 +304,8 @@ rf_status rf_graph_sort(rf_graph *graph, rf_error *err)
             goto done;
         }
     }
-    memcpy(graph->nodes, s.order, n * sizeof *s.order);
+    if (n) /* a graph may hand its inputs through */
+        memcpy(graph->nodes, s.order, n * sizeof *s.order);
 done:
     rf_free(env, s.state, n * sizeof *s.state);
     rf_free(env, s.stack, n * sizeof *s.stack);
