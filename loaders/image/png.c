@@ -111,6 +111,9 @@ static rf_status decode(struct png_decoder *p, rf_error *err)
     if (!p->info)
         return rf_fail(err, RF_ERR_MEMORY, "%s: no memory for a PNG decoder", d->path);
     png_set_read_fn(p->png, p, read_bytes);
+    /* find_orientation reads it; libpng would allocate what the chunk claims to hold, up to 2 GiB.
+     */
+    png_set_keep_unknown_chunks(p->png, PNG_HANDLE_CHUNK_NEVER, (png_const_bytep) "eXIf", 1);
 #ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
     png_set_crc_action(p->png, PNG_CRC_QUIET_USE,
                        PNG_CRC_QUIET_USE); /* fuzzers do not guess them */
