@@ -121,6 +121,7 @@ static rf_status load(worker *w, const json_t *request, rf_error *err)
         status = allocate(&w->x, 4, (int64_t[]){1, 3, height, width}, err);
     if (status == RF_OK)
         status = read_raw(input, &w->x, err);
+    w->plan.size = sizeof w->plan;
     if (status == RF_OK)
         status = rf_session_prepare(w->session, &w->x, 1, &w->plan, err);
     if (status == RF_OK)

@@ -105,6 +105,7 @@ static rf_status open_side(side *s, rf_model *model, const options *o, int strip
         .size = sizeof params, .device = "cpu", .precision = o->precision, .n_threads = o->threads};
     RF_TRY(rf_session_create(model, &params, &s->session, err));
     s->session->params.stripe_rows = stripe_rows;
+    s->info.size = sizeof s->info;
     return rf_session_prepare(s->session, x, 1, &s->info, err);
 }
 
