@@ -8,6 +8,8 @@
  */
 #include "runtime/exec/plan.h"
 
+#include "runtime/exec/span.h"
+
 #include <string.h>
 
 enum { END_ALIGN = 256 };
@@ -38,20 +40,11 @@ size_t rf_plan_output_offset(const rf_plan *plan, int i)
     return at;
 }
 
-/* Bytes from the first to the last element: what a constant with any strides takes. */
-static size_t span(const rf_tensor *t)
-{
-    int64_t last = 0;
-    for (int i = 0; i < t->rank; i++)
-        last += (t->dims[i] - 1) * t->strides[i];
-    return rf_tensor_elements(t) ? ((size_t)last + 1) * rf_dtype_bytes(t->dtype) : 0;
-}
-
 static rf_status fill_raw(void *ctx, void *dst, rf_error *err)
 {
     (void)err;
     const rf_tensor *t = ctx;
-    memcpy(dst, t->data, span(t));
+    memcpy(dst, t->data, rf_tensor_span_bytes(t));
     return RF_OK;
 }
 
@@ -71,10 +64,10 @@ rf_status rf_planner_upload(rf_planner *p, rf_error *err)
             rf_tensor *t = &plan->values[v].tensor;
             const void *uploaded;
             done[v] = true;
-            if (!span(t))
+            if (!rf_tensor_span_bytes(t))
                 continue;
-            status = rf_pack_get(plan->params.packs, t->data, "as it is", span(t), fill_raw, t,
-                                 &uploaded, err);
+            status = rf_pack_get(plan->params.packs, t->data, "as it is", rf_tensor_span_bytes(t),
+                                 fill_raw, t, &uploaded, err);
             t->data = (void *)uploaded;
         }
     }

@@ -7,6 +7,7 @@
 #include "runtime/exec/tune_measure.h"
 
 #include "runtime/base/half.h"
+#include "runtime/exec/span.h"
 
 #include <math.h>
 #include <string.h>
@@ -38,14 +39,6 @@ typedef struct bed {
     size_t n_elements;
 } bed;
 
-static size_t span(const rf_tensor *t)
-{
-    int64_t last = 0;
-    for (int i = 0; i < t->rank; i++)
-        last += (t->dims[i] - 1) * t->strides[i];
-    return rf_tensor_elements(t) ? ((size_t)last + 1) * rf_dtype_bytes(t->dtype) : 1;
-}
-
 static float uniform(uint64_t *state)
 {
     *state = *state * 6364136223846793005u + 1442695040888963407u;
@@ -72,11 +65,11 @@ static void fill(const rf_tensor *t, void *dst, size_t bytes, uint64_t *state)
 static rf_status place(bed *b, const rf_tensor *t, int slot, bool random, uint64_t *state,
                        rf_tensor *out, rf_error *err)
 {
-    size_t bytes = span(t);
+    size_t bytes = rf_tensor_span_bytes(t);
     *out = *t;
     RF_TRY(b->ops->alloc(b->desc->device, bytes, &b->memory[slot], err));
     out->data = b->memory[slot];
-    if (!random)
+    if (!random || !bytes)
         return RF_OK;
     void *host = rf_alloc(b->env, bytes, 64);
     if (!host)
@@ -114,7 +107,7 @@ static void clear_bed(bed *b)
 static rf_status fetch(bed *b, float *dst, rf_error *err)
 {
     const rf_tensor *t = &b->out[0];
-    size_t bytes = span(t), item = rf_dtype_bytes(t->dtype);
+    size_t bytes = rf_tensor_span_bytes(t), item = rf_dtype_bytes(t->dtype);
     char *host = rf_alloc(b->env, bytes, 64);
     if (!host)
         return rf_fail(err, RF_ERR_MEMORY, "no memory for %zu bytes of tuning data", bytes);
